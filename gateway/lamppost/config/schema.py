@@ -1,0 +1,128 @@
+"""What a site file may hold. One site is one gateway's whole configuration; secrets are never in it.
+
+Defaults are pydantic values already converted (seconds, bytes); the file itself must write units.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lamppost.config.units import Bytes, Seconds
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Place(_Table):
+    """Where the gateway stands: WGS 84 degrees, as GeoJSON orders them."""
+
+    longitude: float = Field(ge=-180, le=180)
+    latitude: float = Field(ge=-90, le=90)
+
+
+class Identity(_Table):
+    """Who this gateway is, and the hub that it speaks to (`aud` of every envelope)."""
+
+    gateway: Name
+    hub: str = Field(min_length=1, max_length=255)
+    place: Place | None = None
+    source: str = ""
+    data_provider: str = ""
+
+
+class TimePolicy(_Table):
+    """What to do with samples before the clock has ever been synchronised in a boot."""
+
+    unsynced: Literal["wait", "send"] = "wait"
+
+
+class RingSettings(_Table):
+    """The durable bounded store: its size on disk, and how often a group of samples is made durable."""
+
+    size: Bytes = Field(64 * 1024**2, ge=1024**2)
+    group: Seconds = Field(1.0, gt=0, le=60)
+
+
+class Aggregation(_Table):
+    """Windows close by event time; `grace` is how long a late sample is waited for."""
+
+    window: Seconds = Field(60.0, ge=1, le=86400)
+    grace: Seconds = Field(2.0, ge=0, le=3600)
+
+
+class UplinkSettings(_Table):
+    """The way to the hub."""
+
+    host: str = Field(min_length=1)
+    port: Port = 8883
+    in_flight: int = Field(8, ge=1, le=64, strict=True)
+    receipt_timeout: Seconds = Field(30.0, gt=0, le=3600)
+    drain: Seconds = Field(5.0, ge=0, le=300)
+
+
+class _Line(_Table):
+    name: Name
+    port: Path
+    baud: int | None = Field(None, ge=50, le=4_000_000, strict=True)
+    parity: Literal["N", "E", "O"] | None = None
+    stop_bits: Literal[1, 2] | None = None
+
+
+class SerialLink(_Line):
+    """A UART with one talking or answering device on it."""
+
+    kind: Literal["serial"]
+
+
+class ModbusRtuLink(_Line):
+    """An RS-485 line shared by Modbus units. `baud`, `parity`, `stop_bits` default to its devices' own."""
+
+    kind: Literal["modbus-rtu"]
+    timeout: Seconds = Field(0.3, gt=0, le=10)
+
+
+class ModbusTcpLink(_Table):
+    """A Modbus/TCP server or gateway."""
+
+    kind: Literal["modbus-tcp"]
+    name: Name
+    host: str = Field(min_length=1)
+    port: Port = 502
+    timeout: Seconds = Field(1.0, gt=0, le=30)
+
+
+LinkSettings: TypeAlias = Annotated[
+    SerialLink | ModbusRtuLink | ModbusTcpLink, Field(discriminator="kind")
+]
+
+
+class DeviceSettings(_Table):
+    """One physical thing at an address on a link."""
+
+    name: Name
+    model: str = Field(min_length=1)
+    link: Name
+    unit: int | None = Field(None, ge=0, le=255, strict=True)
+    every: Seconds = Field(10.0, ge=0.1, le=86400)
+    poll: dict[str, Seconds] = Field(default_factory=dict)
+    points: tuple[str, ...] = ()
+    description: str = ""
+
+
+class Site(_Table):
+    """A whole, consistent site. Made by `load.site`, never by hand."""
+
+    site: Identity
+    time: TimePolicy = TimePolicy()
+    ring: RingSettings = RingSettings()
+    aggregate: Aggregation = Aggregation()
+    uplink: UplinkSettings
+    link: tuple[LinkSettings, ...] = Field(min_length=1)
+    device: tuple[DeviceSettings, ...] = Field(min_length=1)
