@@ -1,0 +1,147 @@
+"""What must fit together in a site: names, links, models, unit ids, poll groups, line settings. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
+
+from lamppost.config.problems import Problem, nearest, shown
+from lamppost.config.schema import (
+    DeviceSettings,
+    LinkSettings,
+    ModbusRtuLink,
+    ModbusTcpLink,
+    SerialLink,
+    Site,
+)
+from lamppost_drivers.contract import Driver, ExchangeDriver, RegisterMap, StreamDriver
+
+MAX_READINGS_A_SECOND = 5_000
+
+
+def crosscheck(site: Site, find: Callable[[str], Driver]) -> Iterator[Problem]:
+    """All that is wrong between tables that are each right by themselves."""
+    links = {link.name: link for link in site.link}
+    yield from _repeated("link", "name", [link.name for link in site.link])
+    yield from _repeated("link", "port", [_endpoint(link) for link in site.link])
+    yield from _repeated("device", "name", [device.name for device in site.device])
+    drivers: list[Driver | None] = []
+    for index, device in enumerate(site.device):
+        link = links.get(device.link)
+        if link is None:
+            reason = "no link of that name"
+            yield Problem(
+                f"device[{index}].link", shown(device.link), reason, nearest(device.link, links)
+            )
+        driver = yield from _driver(index, device, find)
+        drivers.append(driver)
+        if driver is not None:
+            yield from _points(index, device, driver)
+            if link is not None:
+                yield from _fits(index, device, driver, link)
+    yield from _shared_lines(site, links)
+    yield from _demand(site, drivers)
+    if site.aggregate.window < min(d.every for d in site.device):
+        reason = f"shorter than the fastest device is read ({min(d.every for d in site.device):g}s)"
+        yield Problem("aggregate.window", f"{site.aggregate.window:g}s", reason)
+
+
+def _repeated(table: str, key: str, values: Iterable[Hashable]) -> Iterator[Problem]:
+    first: dict[Hashable, int] = {}
+    for index, value in enumerate(values):
+        if value in first:
+            reason = f"already taken by {table}[{first[value]}]"
+            yield Problem(f"{table}[{index}].{key}", shown(str(value)), reason)
+        else:
+            first[value] = index
+
+
+def _endpoint(link: LinkSettings) -> str:
+    return f"{link.host}:{link.port}" if isinstance(link, ModbusTcpLink) else str(link.port)
+
+
+def _driver(index: int, device: DeviceSettings, find: Callable[[str], Driver]) -> Iterator[Problem]:
+    try:
+        return find(device.model)
+    except LookupError as unknown:
+        near = getattr(unknown, "nearest", None)
+        reason = "unknown model; see: lamppost device search"
+        yield Problem(f"device[{index}].model", shown(device.model), reason, near)
+        return None
+
+
+def _points(index: int, device: DeviceSettings, driver: Driver) -> Iterator[Problem]:
+    known = [point.name for point in driver.points]
+    for number, name in enumerate(device.points):
+        if name not in known:
+            reason = f"model {device.model} has no such point"
+            yield Problem(
+                f"device[{index}].points[{number}]", shown(name), reason, nearest(name, known)
+            )
+    if not isinstance(driver, RegisterMap):
+        for group in device.poll:
+            reason = f"model {device.model} has no poll groups; use every"
+            yield Problem(f"device[{index}].poll.{group}", "", reason)
+        return
+    groups = sorted({register.poll for register in driver.registers})
+    for group in device.poll:
+        if group not in groups:
+            reason = f"model {device.model} has the poll groups {', '.join(groups)}"
+            yield Problem(f"device[{index}].poll.{group}", "", reason, nearest(group, groups))
+
+
+def _fits(
+    index: int, device: DeviceSettings, driver: Driver, link: LinkSettings
+) -> Iterator[Problem]:
+    key = f"device[{index}]"
+    if isinstance(driver, RegisterMap):
+        if isinstance(link, SerialLink):
+            reason = (
+                f"{device.model} speaks Modbus; link {link.name} has kind serial, not modbus-rtu"
+            )
+            yield Problem(f"{key}.link", shown(device.link), reason)
+        elif device.unit is None:
+            yield Problem(f"{key}.unit", "", "required: the Modbus unit id (1 to 247)")
+        elif isinstance(link, ModbusRtuLink) and not 1 <= device.unit <= 247:
+            yield Problem(f"{key}.unit", str(device.unit), "must be 1 to 247 on a serial line")
+    elif isinstance(driver, StreamDriver | ExchangeDriver):
+        if not isinstance(link, SerialLink):
+            reason = f"{device.model} needs a link of kind serial; {link.name} is {link.kind}"
+            yield Problem(f"{key}.link", shown(device.link), reason)
+        elif device.unit is not None:
+            yield Problem(
+                f"{key}.unit", str(device.unit), f"{device.model} has no unit id; remove it"
+            )
+    else:
+        yield Problem(f"{key}.link", shown(device.link), f"no link kind for {device.model} yet")
+
+
+def _shared_lines(site: Site, links: dict[str, LinkSettings]) -> Iterator[Problem]:
+    """A unit id answers once on a line; a plain serial line carries one device."""
+    taken: dict[tuple[str, int | None], int] = {}
+    for index, device in enumerate(site.device):
+        link = links.get(device.link)
+        if link is None:
+            continue
+        slot = (device.link, None if isinstance(link, SerialLink) else device.unit)
+        if slot in taken and slot[1] is None and isinstance(link, SerialLink):
+            reason = f"link {link.name} carries one device; device[{taken[slot]}] is on it"
+            yield Problem(f"device[{index}].link", shown(device.link), reason)
+        elif slot in taken and slot[1] is not None:
+            other = site.device[taken[slot]].name
+            reason = f"unit id already taken on {link.name} by device[{taken[slot]}] ({other})"
+            yield Problem(f"device[{index}].unit", str(device.unit), reason)
+        else:
+            taken[slot] = index
+
+
+def _demand(site: Site, drivers: list[Driver | None]) -> Iterator[Problem]:
+    rate: dict[str, float] = defaultdict(float)
+    for device, driver in zip(site.device, drivers, strict=True):
+        if driver is not None:
+            rate[device.link] += len(device.points or driver.points) / device.every
+    if sum(rate.values()) > MAX_READINGS_A_SECOND:
+        reason = (
+            f"asks for {sum(rate.values()):.0f} readings a second; at most {MAX_READINGS_A_SECOND}"
+        )
+        yield Problem("device", "", reason)
