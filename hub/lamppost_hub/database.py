@@ -66,7 +66,7 @@ class Database:
 
         Inside another transaction it joins that one.
         """
-        if self._connection.in_transaction:
+        if self._inside():
             yield
             return
         self.run("BEGIN IMMEDIATE")
@@ -74,9 +74,12 @@ class Database:
             yield
             self.run("COMMIT")
         except BaseException:
-            if self._connection.in_transaction:
+            if self._inside():
                 self.run("ROLLBACK")
             raise
+
+    def _inside(self) -> bool:
+        return self._connection.in_transaction
 
     def run(self, sql: str, *values: Value) -> int:
         """Execute one statement; returns how many rows it changed."""

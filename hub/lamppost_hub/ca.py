@@ -1,0 +1,242 @@
+"""The hub's two certificate authorities: one for gateways and receivers, one for the broker's server certificate.
+
+They are separate so that no gateway's certificate can ever pass for the server's. Profiles follow RFC 5280; all keys
+are EC P-256. The only file of the hub that imports `cryptography`. It takes UTC as an argument and reads no clock.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from lamppost.errors import TrustError
+from lamppost_hub.files import durable_write
+
+GATEWAY_DAYS = 90
+SERVER_DAYS = 397
+_AUTHORITY_DAYS = 3650
+_EARLY = dt.timedelta(hours=1)  # a gateway's clock may be a little behind the hub's
+
+_GATEWAY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
+_RESERVED = re.compile(r"hub(?:-[0-9]+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A certificate that an authority has just signed. `not_after` is UTC in nanoseconds, `pem` the certificate."""
+
+    subject: str
+    serial: str
+    not_after: int
+    pem: bytes
+
+
+def check_gateway_id(gateway: str) -> None:
+    """Refuse (`ca.gateway-id`) what may not become a certificate's name, an MQTT user and a topic level.
+
+    The ACL writes the name into patterns, so `+`, `#`, `/` and `%` must not occur; `hub` and `hub-N` are receivers.
+    """
+    if not _GATEWAY.fullmatch(gateway) or _RESERVED.fullmatch(gateway.lower()):
+        raise TrustError(
+            f"{gateway!r} cannot be a gateway's id",
+            code="ca.gateway-id",
+            hint="letters, digits, dots, dashes and underscores, at most 64; not hub or hub-N",
+        )
+
+
+def receiver_name(number: int) -> str:
+    """The user name of the n-th receiver (from 1): hub, hub-2, hub-3, …"""
+    return "hub" if number == 1 else f"hub-{number}"
+
+
+class Authority:
+    """One CA: its key and certificate. The device CA signs clients, the server CA signs servers."""
+
+    def __init__(self, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
+        self._key = key
+        self._certificate = certificate
+
+    @classmethod
+    def create(cls, folder: Path, name: str, utc: int) -> Authority:
+        """Make `name`.key and `name`.pem in `folder`, the certificate last. `utc` in nanoseconds."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        start = _moment(utc) - _EARLY
+        subject = _name(f"Lamppost {name}")
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(start)
+            .not_valid_after(start + dt.timedelta(days=_AUTHORITY_DAYS))
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_usage(authority=True), critical=True)
+            .add_extension(
+                x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
+            )
+            .sign(key, hashes.SHA256())
+        )
+        durable_write(folder / f"{name}.key", _private(key))
+        durable_write(folder / f"{name}.pem", _pem(certificate), mode=0o644)
+        return cls(key, certificate)
+
+    @classmethod
+    def load(cls, folder: Path, name: str) -> Authority:
+        """Read the authority back. Raises TrustError `ca.unreadable`."""
+        try:
+            key = serialization.load_pem_private_key((folder / f"{name}.key").read_bytes(), None)
+            certificate = x509.load_pem_x509_certificate((folder / f"{name}.pem").read_bytes())
+        except (OSError, ValueError, TypeError) as error:
+            raise _unreadable(folder / f"{name}.key", str(error)) from error
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise _unreadable(folder / f"{name}.key", "no EC key")
+        return cls(key, certificate)
+
+    @property
+    def pem(self) -> bytes:
+        """The authority's own certificate."""
+        return _pem(self._certificate)
+
+    def issue_server(self, folder: Path, hosts: Sequence[str], utc: int) -> Issued:
+        """Make server.key and server.pem for localhost, 127.0.0.1 and `hosts`, valid 397 days."""
+        names = list(dict.fromkeys(["localhost", "127.0.0.1", *hosts]))
+        key = ec.generate_private_key(ec.SECP256R1())
+        alternative = x509.SubjectAlternativeName([_general_name(host) for host in names])
+        server = ExtendedKeyUsageOID.SERVER_AUTH
+        issued = self._sign(key.public_key(), names[-1], server, utc, SERVER_DAYS, alternative)
+        durable_write(folder / "server.key", _private(key))
+        durable_write(folder / "server.pem", issued.pem, mode=0o644)
+        return issued
+
+    def issue_receiver(self, folder: Path, number: int, utc: int) -> Issued:
+        """Make key and client certificate of the n-th receiver, valid 397 days; CN `hub`, `hub-2`, …"""
+        name = receiver_name(number)
+        key = ec.generate_private_key(ec.SECP256R1())
+        issued = self._sign(
+            key.public_key(), name, ExtendedKeyUsageOID.CLIENT_AUTH, utc, SERVER_DAYS
+        )
+        durable_write(folder / f"{name}.key", _private(key))
+        durable_write(folder / f"{name}.pem", issued.pem, mode=0o644)
+        return issued
+
+    def issue_gateway(self, gateway: str, csr_pem: bytes, utc: int) -> Issued:
+        """Sign a client certificate for the public key in `csr_pem`, and for nothing else that stands in it.
+
+        The name is `gateway`, the lifetime 90 days. Raises TrustError `ca.gateway-id` or `ca.request`.
+        """
+        check_gateway_id(gateway)
+        return self._sign(
+            _requested_key(csr_pem), gateway, ExtendedKeyUsageOID.CLIENT_AUTH, utc, GATEWAY_DAYS
+        )
+
+    def _sign(
+        self,
+        public: ec.EllipticCurvePublicKey,
+        name: str,
+        purpose: x509.ObjectIdentifier,
+        utc: int,
+        days: int,
+        alternative: x509.SubjectAlternativeName | None = None,
+    ) -> Issued:
+        now = _moment(utc)
+        serial = x509.random_serial_number()
+        end = min(now + dt.timedelta(days=days), self._certificate.not_valid_after_utc)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(_name(name))
+            .issuer_name(self._certificate.subject)
+            .public_key(public)
+            .serial_number(serial)
+            .not_valid_before(now - _EARLY)
+            .not_valid_after(end)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_usage(authority=False), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
+                critical=False,
+            )
+        )
+        if alternative is not None:
+            builder = builder.add_extension(alternative, critical=False)
+        certificate = builder.sign(self._key, hashes.SHA256())
+        return Issued(name, f"{serial:x}", int(end.timestamp()) * 1_000_000_000, _pem(certificate))
+
+
+def _requested_key(csr_pem: bytes) -> ec.EllipticCurvePublicKey:
+    try:
+        request = x509.load_pem_x509_csr(csr_pem)
+        proved = request.is_signature_valid
+        key = request.public_key()
+    except (ValueError, TypeError) as error:
+        raise _bad_request(str(error)) from error
+    if not proved:
+        raise _bad_request("its signature does not prove the private key")
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise _bad_request("its key is not EC P-256")
+    return key
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def _usage(*, authority: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not authority,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=authority,
+        crl_sign=authority,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _name(common: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
+def _moment(utc: int) -> dt.datetime:
+    return dt.datetime.fromtimestamp(utc // 1_000_000_000, dt.UTC)
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _unreadable(path: Path, why: str) -> TrustError:
+    return TrustError(
+        f"{path}: {why}",
+        code="ca.unreadable",
+        hint="the authority's key is made by lamppost-hub init; restore it",
+    )
+
+
+def _bad_request(why: str) -> TrustError:
+    return TrustError(
+        f"the certificate request is refused: {why}",
+        code="ca.request",
+        hint="make it again: lamppost enrol",
+    )
