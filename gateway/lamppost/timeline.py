@@ -25,32 +25,38 @@ class Offset:
 
 
 class Timeline:
-    """Offsets by boot id, kept in `path` so that samples of earlier boots find their true time."""
+    """Offsets by boot id, kept in `path` so that samples of earlier boots find their true time.
 
-    def __init__(self, path: Path) -> None:
+    Before the running boot is synchronised its samples have no UTC, unless the site sends them `unsynced`. Samples
+    of an earlier boot that never synchronised go out `unsynced`, by what that boot believed: waiting would not help.
+    """
+
+    def __init__(self, path: Path, *, send_unsynced: bool) -> None:
         self._path = path
+        self._send_unsynced = send_unsynced
+        self._running = ""
         self._offsets: dict[str, Offset] = _load(path)
 
     def utc(self, at: Instant) -> tuple[int, TimeQuality] | None:
-        """UTC nanoseconds and their quality, or None while the boot's offset is unknown."""
+        """UTC nanoseconds and their quality, or None while the boot's offset is awaited."""
         offset = self._offsets.get(at.boot)
-        return (at.ns + offset.ns, offset.quality) if offset else None
+        if offset is None:
+            return None
+        awaited = offset.quality is TimeQuality.UNSYNCED and at.boot == self._running
+        return None if awaited and not self._send_unsynced else (at.ns + offset.ns, offset.quality)
 
-    def learn(self, clock: Clock, *, accept_unsynced: bool) -> bool:
+    def learn(self, clock: Clock) -> bool:
         """Take the running boot's offset from `clock`; returns whether anything changed.
 
-        A synchronised offset is taken once and then kept (a later step of UTC must not move samples already
-        placed). An unsynchronised one is taken only if the site accepts that, and yields to a synchronised one.
+        A synchronised offset is taken once and then kept: a later step of UTC must not move samples already placed.
         """
         now = clock.now()
+        self._running = now.boot
         known = self._offsets.get(now.boot)
         if known and known.quality is TimeQuality.SYNCED:
             return False
-        if clock.synced():
-            quality = TimeQuality.SYNCED
-        elif accept_unsynced and known is None:
-            quality = TimeQuality.UNSYNCED
-        else:
+        quality = TimeQuality.SYNCED if clock.synced() else TimeQuality.UNSYNCED
+        if known and quality is known.quality:
             return False
         self._offsets[now.boot] = Offset(clock.utc() - now.ns, quality)
         self._save()
@@ -68,4 +74,4 @@ def _load(path: Path) -> dict[str, Offset]:
         stored = json.loads(path.read_bytes())
         return {boot: Offset(int(ns), TimeQuality(q)) for boot, (ns, q) in stored.items()}
     except (FileNotFoundError, ValueError, TypeError, AttributeError):
-        return {}  # without it samples of past boots wait or go out unsynced; the daemon still starts
+        return {}  # samples of past boots then wait for the next sync; the daemon still starts

@@ -60,7 +60,9 @@ def _endpoint(link: LinkSettings) -> str:
     return f"{link.host}:{link.port}" if isinstance(link, ModbusTcpLink) else str(link.port)
 
 
-def _driver(index: int, device: DeviceSettings, find: Callable[[str], Driver]) -> Iterator[Problem]:
+def _driver(
+    index: int, device: DeviceSettings, find: Callable[[str], Driver]
+) -> Generator[Problem, None, Driver | None]:
     try:
         return find(device.model)
     except LookupError as unknown:

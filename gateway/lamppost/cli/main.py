@@ -1,0 +1,104 @@
+"""The command tree, loaded lazily, and what all commands share: exit codes and how an error is shown."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lamppost import __version__
+from lamppost.errors import LamppostError
+
+COMMANDS = {
+    "config": ("lamppost.cli.config", "check a site file"),
+    "enrol": ("lamppost.cli.enrol", "make this gateway's keys and join a hub"),
+    "run": ("lamppost.cli.run", "the daemon"),
+    "status": ("lamppost.cli.status", "one screen: is this gateway doing its job?"),
+}
+
+EXIT_PROBLEM, EXIT_NO_DAEMON, EXIT_BUSY, EXIT_PERMISSION = 1, 3, 4, 5
+EXIT_NO_ANSWER, EXIT_CONFIG, EXIT_TRUST = 6, 7, 8
+_EXITS = {
+    "daemon.not-running": EXIT_NO_DAEMON,
+    "daemon.no-permission": EXIT_PERMISSION,
+    "daemon.no-answer": EXIT_NO_ANSWER,
+    "link.busy": EXIT_BUSY,
+    "store.in-use": EXIT_BUSY,
+    "link.permission": EXIT_PERMISSION,
+    "link.no-answer": EXIT_NO_ANSWER,
+}
+_EXITS_BY_AREA = {
+    "config": EXIT_CONFIG,
+    "trust": EXIT_TRUST,
+    "envelope": EXIT_TRUST,
+    "receipt": EXIT_TRUST,
+}
+
+
+class _LazyTree(click.Group):
+    """Lists commands from the table above and imports one only to run it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
+
+
+@click.group(cls=_LazyTree, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="lamppost")
+def tree() -> None:
+    """Lamppost: city sensors and meters to the hub, nothing lost."""
+
+
+def exit_code(error: LamppostError) -> int:
+    """The exit code of an error: by its code, else by its area, else 1."""
+    area = error.code.partition(".")[0]
+    return _EXITS.get(error.code) or _EXITS_BY_AREA.get(area, EXIT_PROBLEM)
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Entry point of the console script. An expected error ends with one PROBLEM line and its exit code."""
+    try:
+        return tree.main(arguments, prog_name="lamppost", standalone_mode=False)
+    except click.ClickException as usage:
+        usage.show()
+        sys.exit(usage.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except LamppostError as error:
+        click.echo(str(error), err=True)
+        click.echo(f"PROBLEM {error.code}: {error.hint}")
+        sys.exit(exit_code(error))
+
+
+def state_option(command: Any) -> Any:
+    """`--state`: the folder of ring, identity and generations."""
+    return click.option(
+        "--state",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path("/var/lib/lamppost"),
+        show_default=True,
+        help="folder of ring and identity",
+    )(command)
+
+
+def socket_option(command: Any) -> Any:
+    """`--socket`: where the daemon answers."""
+    return click.option(
+        "--socket",
+        type=click.Path(path_type=Path, dir_okay=False),
+        default=Path("/run/lamppost/control.sock"),
+        show_default=True,
+        help="unix socket of the daemon",
+    )(command)

@@ -1,0 +1,157 @@
+"""ring → aggregate → ngsild → envelope → ring: seals what is due, once, and leaves it in the ring to be sent.
+
+A batch covers whole windows of a contiguous range of reading numbers. The same range, configuration and previous
+batch always give the same entities. Runs on the ring's thread; knows no network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from lamppost.aggregate import Carry, Timed, reduce_windows
+from lamppost.envelope.identity import Identity
+from lamppost.envelope.seal import Header, Sealed, seal
+from lamppost.model import Batch, Gap, Instant, Severity, Span, Window
+from lamppost.ngsild.entities import DeviceState, SitePlan, device_entities, entities_of
+from lamppost.packing import unpack
+from lamppost.ring import Ring, Stored
+from lamppost.timeline import Timeline
+
+READ_BYTES = 256 * 1024
+BATCH_READINGS = 4_000  # a backlog goes out in batches of at least this many, cut at a window's end
+FIRST_PREV = bytes(32)
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """The readings of one batch: timed samples of whole windows, and the last number they reach."""
+
+    samples: list[Timed]
+    last: int
+
+
+class Outbound:
+    """Seals batches for one site. `kinds` tells gauges from counters by (device, point)."""
+
+    def __init__(
+        self,
+        plan: SitePlan,
+        kinds: Mapping[tuple[str, str], str],
+        timeline: Timeline,
+        *,
+        window: float,
+        grace: float,
+    ) -> None:
+        self._plan = plan
+        self._kinds = kinds
+        self._timeline = timeline
+        self._width = round(window * 1e9)
+        self._grace = round(grace * 1e9)
+
+    def seal_due(
+        self, ring: Ring, identity: Identity, now: Instant, *, at_most: int, flush: bool = False
+    ) -> int:
+        """Seal the batches that are due at `now`, at most so many; with `flush` also windows still open.
+
+        Returns how many were sealed. Each is durable in the ring when this returns.
+        """
+        boundary = self._boundary(now, flush)
+        sealed = 0
+        while boundary is not None and sealed < at_most and self._seal_next(ring, identity, boundary):
+            sealed += 1
+        return sealed
+
+    def _boundary(self, now: Instant, flush: bool) -> int | None:
+        """UTC nanoseconds before which windows are closed; None while the clock of this boot is unknown."""
+        placed = self._timeline.utc(now)
+        if placed is None:
+            return None
+        utc, _ = placed
+        return utc + self._width if flush else (utc - self._grace) // self._width * self._width
+
+    def _seal_next(self, ring: Ring, identity: Identity, boundary: int) -> bool:
+        head = ring.head()
+        after = head.span.last if head else -1
+        portion = self._portion(_records(ring, after), boundary)
+        if portion is None:
+            return False
+        span = Span(after + 1, portion.last)
+        gaps = [g for g in ring.gaps(after) if g.span.first <= portion.last]
+        carry = Carry.from_bytes(head.state) if head and head.state else Carry()
+        windows, carry = reduce_windows(portion.samples, self._width, self._kinds, carry)
+        sealed = self._seal(self._payload(windows, gaps), span, ring.epoch, head, identity)
+        ring.hold(
+            Batch(
+                epoch=ring.epoch,
+                seq=head.seq + 1 if head else 0,
+                span=span,
+                digest=sealed.digest,
+                leaf=sealed.leaf,
+                message=sealed.message,
+                state=carry.to_bytes(),
+            )
+        )
+        return True
+
+    def _portion(self, records: Iterator[Stored], boundary: int) -> Portion | None:
+        """Records up to the first one at or past the boundary, or up to a window's end in a long backlog."""
+        samples: list[Timed] = []
+        last, readings, newest = -1, 0, -1
+        for record in records:
+            sample = unpack(record.payload)
+            placed = self._timeline.utc(sample.at)
+            if placed is None or placed[0] >= boundary:
+                break
+            window = placed[0] // self._width
+            if readings >= BATCH_READINGS and window > newest:
+                break
+            newest = max(newest, window)
+            samples.append(Timed(sample, *placed))
+            last = record.span.last
+            readings += record.span.count
+        return Portion(samples, last) if samples else None
+
+    def _payload(self, windows: Sequence[Window], gaps: Sequence[Gap]) -> bytes:
+        at = max(w.observed for w in windows)
+        entities = entities_of(windows, self._plan, gaps)
+        entities += device_entities(self._plan, _states(windows), at)
+        return orjson.dumps(entities)
+
+    def _seal(
+        self, payload: bytes, span: Span, epoch: str, head: Batch | None, identity: Identity
+    ) -> Sealed:
+        header = Header(
+            gateway=identity.gateway,
+            aud=identity.hub,
+            epoch=epoch,
+            seq=head.seq + 1 if head else 0,
+            prev=head.digest if head else FIRST_PREV,
+            first=span.first,
+            count=span.count,
+        )
+        topic = f"lamppost/{identity.gateway}/up"
+        return seal(payload, header, identity.signer, identity.hub_encryption, topic)
+
+
+def _records(ring: Ring, after: int) -> Iterator[Stored]:
+    while stored := ring.read(after, READ_BYTES):
+        yield from stored
+        after = stored[-1].span.last
+
+
+def _states(windows: Sequence[Window]) -> dict[str, DeviceState]:
+    """A device is in the state of its best window: one good point shows that it answers."""
+    best: dict[str, Window] = {}
+    for window in windows:
+        known = best.get(window.device)
+        if known is None or window.quality.severity < known.quality.severity:
+            best[window.device] = window
+    return {
+        name: DeviceState(
+            "ok" if w.quality.severity is not Severity.BAD else w.quality.reason, w.observed
+        )
+        for name, w in best.items()
+    }
