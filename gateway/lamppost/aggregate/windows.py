@@ -1,0 +1,210 @@
+"""Timed samples → windows, aligned to multiples of the width since 1970 (UTC)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from math import isfinite
+
+from lamppost.aggregate.carry import Carry, Key, Stand
+from lamppost.aggregate.reduce import counted, time_weighted_mean
+from lamppost.model import GOOD, Quality, Sample, Scalar, Severity, TimeQuality, Window
+
+# Text points by which a device tells which meter it is; a change means an exchange.
+IDENTITY = frozenset({"serial", "meter.serial", "meter.id", "equipment.id"})
+# A counter is not advanced by readings that one of these reasons puts in doubt; the next sound one catches up.
+DOUBTFUL_STANDS = frozenset({"out_of_range", "step"})
+
+_TRUST = {TimeQuality.SYNCED: 0, TimeQuality.HOLDOVER: 1, TimeQuality.UNSYNCED: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """A sample with its place in time: UTC nanoseconds, and how far that may be trusted."""
+
+    sample: Sample
+    utc: int
+    quality: TimeQuality
+
+
+class _Cell:
+    """One point in one window, while it fills."""
+
+    __slots__ = (
+        "bad",
+        "bad_reason",
+        "good",
+        "last",
+        "last_at",
+        "newest",
+        "numbers",
+        "sound",
+        "times",
+        "trust",
+        "uncertain",
+        "uncertain_reason",
+    )
+
+    def __init__(self, utc: int, trust: TimeQuality) -> None:
+        self.good = self.uncertain = self.bad = 0
+        self.uncertain_reason = self.bad_reason = ""
+        self.newest = utc
+        self.trust = trust
+        self.last: Scalar | None = None
+        self.last_at = utc
+        self.times: list[int] = []
+        self.numbers: list[float] = []
+        self.sound: list[bool] = []  # whether a counter may be advanced by it
+
+
+def reduce_windows(
+    samples: Iterable[Timed], width_ns: int, kinds: Mapping[Key, str], carry: Carry
+) -> tuple[list[Window], Carry]:
+    """Reduce samples to windows of `width_ns` nanoseconds; `kinds` tells "counter" from "gauge" (the default).
+
+    Every reading given is counted in exactly one window: the sum of `Window.count` is the number of readings,
+    whatever their type and quality. Numbers that are not finite, text and truth values have no mean and no range; text
+    and truth values still have a `last`. Windows come in the order of (start, device, point). The carry returned holds
+    the stands of the counters named in `kinds`, and meter identities. Samples may come in any order.
+
+    Quality of a window: bad, with the first bad reason, only if no reading was good or uncertain; uncertain, with the
+    first uncertain reason, if one was uncertain; uncertain `partial` if some were bad beside good ones; else good.
+    """
+    if width_ns <= 0:
+        raise ValueError("a window has a width above zero")
+    cells: dict[tuple[int, str], dict[str, _Cell]] = {}
+    told: list[tuple[int, str, str]] = []
+    for timed in samples:
+        _fill(cells, told, timed, width_ns)
+    exchanges, meters = _exchanges(told, carry.meters)
+    stands = {key: s for key, s in carry.stands.items() if kinds.get(key) == "counter"}
+    windows = []
+    for (start, device), points in sorted(cells.items()):
+        for point in sorted(points):
+            key = (device, point)
+            counter = kinds.get(key) == "counter"
+            delta = (
+                _advance(stands, key, points[point], exchanges.get(device, ())) if counter else None
+            )
+            windows.append(_window(key, start, width_ns, points[point], counter, delta))
+    return windows, Carry(stands, meters)
+
+
+def _fill(
+    cells: dict[tuple[int, str], dict[str, _Cell]],
+    told: list[tuple[int, str, str]],
+    timed: Timed,
+    width: int,
+) -> None:
+    sample, utc, trust = timed.sample, timed.utc, timed.quality
+    place = (utc - utc % width, sample.device)
+    points = cells.get(place)
+    if points is None:
+        points = cells[place] = {}
+    for reading in sample.readings:
+        cell = points.get(reading.point)
+        if cell is None:
+            cell = points[reading.point] = _Cell(utc, trust)
+        elif utc > cell.newest:
+            cell.newest = utc
+        if trust is not cell.trust and _TRUST[trust] > _TRUST[cell.trust]:
+            cell.trust = trust
+        value, quality = reading.value, reading.quality
+        reason = quality.reason
+        if quality.severity == Severity.GOOD:
+            cell.good += 1
+        elif quality.severity == Severity.UNCERTAIN:
+            cell.uncertain += 1
+            cell.uncertain_reason = cell.uncertain_reason or reason
+        else:
+            cell.bad += 1
+            cell.bad_reason = cell.bad_reason or reason
+            continue
+        if value is not None:
+            _take(cell, value, utc, reason not in DOUBTFUL_STANDS)
+            if reading.point in IDENTITY and isinstance(value, str):
+                told.append((utc, sample.device, value))
+
+
+def _take(cell: _Cell, value: Scalar, utc: int, sound: bool) -> None:
+    if not isinstance(value, (bool, str)):
+        if not isfinite(value):
+            return
+        cell.times.append(utc)
+        cell.numbers.append(value)
+        cell.sound.append(sound)
+    if cell.last is None or utc >= cell.last_at:
+        cell.last, cell.last_at = value, utc
+
+
+def _exchanges(
+    told: list[tuple[int, str, str]], known: Mapping[str, str]
+) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+    """When the meter behind a device changed (UTC nanoseconds, ascending), and which is there now."""
+    meters = dict(known)
+    moments: dict[str, tuple[int, ...]] = {}
+    for utc, device, identity in sorted(told):
+        if meters.setdefault(device, identity) != identity:
+            moments[device] = (*moments.get(device, ()), utc)
+            meters[device] = identity
+    return moments, meters
+
+
+def _advance(
+    stands: dict[Key, Stand], key: Key, cell: _Cell, exchanges: tuple[int, ...]
+) -> float | None:
+    """What the counter counted in this window, moving its stand; None where nothing could be compared."""
+    total: float | None = None
+    stand = stands.get(key)
+    for utc, value, sound in sorted(zip(cell.times, cell.numbers, cell.sound, strict=True)):
+        if not sound or (stand is not None and utc < stand[1]):
+            continue
+        if stand is None:
+            stand = (value, utc)
+        elif any(stand[1] < moment <= utc for moment in exchanges):
+            stand, total = (value, utc), total or 0.0
+        else:
+            step, going_on = counted(stand[0], value)
+            stand, total = (going_on, utc), (total or 0.0) + step
+    if stand is not None:
+        stands[key] = stand
+    return total
+
+
+def _window(
+    key: Key, start: int, width: int, cell: _Cell, counter: bool, delta: float | None
+) -> Window:
+    mean = low = high = None
+    if cell.numbers and not counter:
+        times, numbers = cell.times, cell.numbers
+        if any(later < earlier for earlier, later in pairwise(times)):
+            order = sorted(range(len(times)), key=times.__getitem__)
+            times, numbers = [times[i] for i in order], [numbers[i] for i in order]
+        mean = time_weighted_mean(times, numbers)
+        low, high = float(min(numbers)), float(max(numbers))
+    return Window(
+        device=key[0],
+        point=key[1],
+        start=start,
+        end=start + width,
+        observed=cell.newest,
+        time_quality=cell.trust,
+        quality=_quality(cell),
+        good=cell.good,
+        uncertain=cell.uncertain,
+        bad=cell.bad,
+        last=cell.last,
+        mean=mean,
+        low=low,
+        high=high,
+        delta=delta,
+    )
+
+
+def _quality(cell: _Cell) -> Quality:
+    if cell.uncertain:
+        return Quality(Severity.UNCERTAIN, cell.uncertain_reason)
+    if not cell.good:
+        return Quality(Severity.BAD, cell.bad_reason)
+    return Quality(Severity.UNCERTAIN, "partial") if cell.bad else GOOD
