@@ -1,0 +1,156 @@
+"""Deterministic CBOR (RFC 8949 §4.2.1), of which only what COSE needs: the strict reader and the writer.
+
+Known kinds: integers of 64 bits, byte and text strings, arrays, maps keyed by integers or strings, null, and one tag
+around the whole. A walk over the heads bounds nesting and the number of items before any object is made; then
+cbor2 decodes; then the value is written again and must give the same bytes.
+
+Why not cbor2's `canonical=True`: it sorts keys by length first (RFC 7049), COSE wants bytewise order (RFC 8949).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import cbor2
+
+from lamppost.envelope.refusal import EnvelopeError
+
+MAX = 1 << 20
+"""Bytes of the largest message, which is the broker's max_packet_size too."""
+MAX_DEPTH = 8
+MAX_ITEMS = 512
+"""Items in one message; an envelope has 28, a receipt of the largest possible log 90."""
+
+Value: TypeAlias = Any
+"""int, bytes, str, None, list, dict of these, or CBORTag around one."""
+
+_NULL = 0xF6
+_BYTES, _TEXT, _ARRAY, _MAP, _TAG = 2, 3, 4, 5, 6
+
+
+def encode(value: Value) -> bytes:
+    """Write `value` deterministically. Raises TypeError for a kind or ValueError for an integer outside COSE's needs."""
+    if type(value) is cbor2.CBORTag:
+        return _head(_TAG, value.tag) + cbor2.dumps(_ordered(value.value))
+    return cbor2.dumps(_ordered(value))
+
+
+def decode(data: bytes, limit: int = MAX) -> Value:
+    """Read one deterministic item that fills `data`.
+
+    Raises EnvelopeError `envelope.too-big` past `limit` bytes, `envelope.malformed` for everything else.
+    """
+    if len(data) > limit:
+        raise EnvelopeError("envelope.too-big", f"{len(data)} bytes, the limit is {limit}")
+    tag, start = _outer_tag(data)
+    _walk(data, start)
+    try:
+        value = cbor2.loads(data[start:] if start else data)
+        if tag is not None:
+            value = cbor2.CBORTag(tag, value)
+        same = encode(value) == data
+    except (cbor2.CBORError, TypeError, ValueError) as error:
+        raise malformed("not CBOR") from error
+    if not same:
+        raise malformed("not deterministic CBOR")
+    return value
+
+
+def tagged(data: bytes, tag: int, length: int) -> list[Value]:
+    """The array of `length` items inside `tag` that fills `data`; EnvelopeError as `decode`."""
+    value = decode(data)
+    if type(value) is not cbor2.CBORTag or value.tag != tag:
+        raise malformed(f"not CBOR tag {tag}")
+    if type(value.value) is not list or len(value.value) != length:
+        raise malformed(f"tag {tag} does not hold an array of {length}")
+    return value.value
+
+
+def tag_around(tag: int, value: Value) -> bytes:
+    """Write `value` inside `tag`."""
+    return encode(cbor2.CBORTag(tag, value))
+
+
+def malformed(why: str) -> EnvelopeError:
+    """The refusal of bytes that are not the message's one possible form."""
+    return EnvelopeError("envelope.malformed", why)
+
+
+def _ordered(value: Value) -> Value:
+    # Exact types: True == 1 and CBORSimpleValue(4) == 4 in Python, and bool is an int.
+    kind = type(value)
+    if kind is int:
+        if not -(1 << 64) <= value < 1 << 64:
+            raise ValueError("integer of more than 64 bits")
+        return value
+    if value is None or kind is bytes or kind is str:
+        return value
+    if kind is list or kind is tuple:
+        return [_ordered(item) for item in value]
+    if isinstance(value, Mapping):
+        if not all(type(key) in (int, bytes, str) for key in value):
+            raise TypeError("a map key is neither integer nor string")
+        keys = sorted(value, key=cbor2.dumps)
+        return {_ordered(key): _ordered(value[key]) for key in keys}
+    raise TypeError(f"no CBOR of ours: {kind.__name__}")
+
+
+def _head(major: int, number: int) -> bytes:
+    # A head has the form of the unsigned integer with the same number, but for its upper three bits.
+    head = cbor2.dumps(number)
+    return bytes((major << 5 | head[0],)) + head[1:]
+
+
+def _outer_tag(data: bytes) -> tuple[int | None, int]:
+    if not data or data[0] >> 5 != _TAG:
+        return None, 0
+    return _argument(data, 0)
+
+
+def _argument(data: bytes, position: int) -> tuple[int, int]:
+    """The number in the head at `position`, and where the head ends."""
+    low = data[position] & 31
+    position += 1
+    if low < 24:
+        return low, position
+    if low > 27:
+        raise malformed("indefinite length or reserved head")
+    end = position + (1 << low - 24)
+    if end > len(data):
+        raise malformed("ends inside a head")
+    return int.from_bytes(data[position:end], "big"), end
+
+
+def _walk(data: bytes, position: int) -> None:
+    """Refuse what would nest, grow or be of another kind, without making an object of it."""
+    pending = [1]
+    items = 0
+    while pending:
+        if not pending[-1]:
+            pending.pop()
+            continue
+        pending[-1] -= 1
+        items += 1
+        if items > MAX_ITEMS:
+            raise malformed(f"more than {MAX_ITEMS} items")
+        if position >= len(data):
+            raise malformed("ends too early")
+        head = data[position]
+        if head == _NULL:
+            position += 1
+            continue
+        major = head >> 5
+        if major >= _TAG:
+            raise malformed("an inner tag, a float or a simple value")
+        number, position = _argument(data, position)
+        if major in (_BYTES, _TEXT):
+            if number > len(data) - position:
+                raise malformed("ends inside a string")
+            position += number
+        elif major in (_ARRAY, _MAP):
+            if len(pending) >= MAX_DEPTH:
+                raise malformed(f"nested deeper than {MAX_DEPTH}")
+            pending.append(number * (major - 3))  # a map of n has 2 n items
+    if position != len(data):
+        raise malformed("trailing bytes")
