@@ -30,7 +30,7 @@ _BYTES, _TEXT, _ARRAY, _MAP, _TAG = 2, 3, 4, 5, 6
 
 
 def encode(value: Value) -> bytes:
-    """Write `value` deterministically. Raises TypeError for a kind or ValueError for an integer outside COSE's needs."""
+    """Write `value` deterministically. Raises TypeError for another kind, ValueError for an integer past 64 bits."""
     if type(value) is cbor2.CBORTag:
         return _head(_TAG, value.tag) + cbor2.dumps(_ordered(value.value))
     return cbor2.dumps(_ordered(value))

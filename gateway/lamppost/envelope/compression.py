@@ -19,7 +19,9 @@ _thread = threading.local()  # a zstd context may serve one thread at a time
 def compress(payload: bytes) -> bytes:
     """One frame that declares its size. Raises EnvelopeError `envelope.too-big`, or `envelope.compression` if empty."""
     if len(payload) > MAX_PAYLOAD:
-        raise EnvelopeError("envelope.too-big", f"payload of {len(payload)} bytes, the limit is {MAX_PAYLOAD}")
+        raise EnvelopeError(
+            "envelope.too-big", f"payload of {len(payload)} bytes, the limit is {MAX_PAYLOAD}"
+        )
     if not payload:
         raise EnvelopeError("envelope.compression", "an empty payload")
     compressor = getattr(_thread, "compressor", None)
@@ -35,12 +37,20 @@ def decompress(frame: bytes) -> bytes:
             raise EnvelopeError("envelope.compression", "not a zstd frame")
         declared = zstandard.get_frame_parameters(frame)
         if not 0 < declared.content_size <= MAX_PAYLOAD:  # "unknown" is 2**64 - 1
-            raise EnvelopeError("envelope.compression", "the frame's size is not declared, zero or over the limit")
+            raise EnvelopeError(
+                "envelope.compression", "the frame's size is not declared, zero or over the limit"
+            )
         if declared.window_size > MAX_PAYLOAD or declared.dict_id:
-            raise EnvelopeError("envelope.compression", "the frame wants a large window or a dictionary")
+            raise EnvelopeError(
+                "envelope.compression", "the frame wants a large window or a dictionary"
+            )
         decompressor = getattr(_thread, "decompressor", None)
         if decompressor is None:
-            decompressor = _thread.decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_PAYLOAD)
-        return bytes(decompressor.decompress(frame, max_output_size=MAX_PAYLOAD, allow_extra_data=False))
+            decompressor = _thread.decompressor = zstandard.ZstdDecompressor(
+                max_window_size=MAX_PAYLOAD
+            )
+        return bytes(
+            decompressor.decompress(frame, max_output_size=MAX_PAYLOAD, allow_extra_data=False)
+        )
     except zstandard.ZstdError as error:
         raise EnvelopeError("envelope.compression", str(error)) from error

@@ -137,14 +137,20 @@ class Frontier:
     def __init__(self, size: int = 0, peaks: Iterable[bytes] = ()) -> None:
         self.size = size
         self.peaks = list(peaks)
-        if size < 0 or len(self.peaks) != size.bit_count() or any(len(p) != HASH_SIZE for p in self.peaks):
+        if (
+            size < 0
+            or len(self.peaks) != size.bit_count()
+            or any(len(p) != HASH_SIZE for p in self.peaks)
+        ):
             raise ValueError("peaks do not fit the size")
 
     def append(self, leaf: bytes) -> int:
         """Add a leaf hash and return its index. Raises ValueError unless it has 32 bytes."""
         if len(leaf) != HASH_SIZE:
             raise ValueError(f"a leaf hash has {HASH_SIZE} bytes")
-        full = (~self.size & (self.size + 1)).bit_length() - 1  # trailing ones: subtrees that the leaf completes
+        full = (
+            ~self.size & (self.size + 1)
+        ).bit_length() - 1  # trailing ones: subtrees that the leaf completes
         for peak in self.peaks[:full]:
             leaf = node_hash(peak, leaf)
         self.peaks[:full] = [leaf]
@@ -204,7 +210,9 @@ def root_from_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes
     return root
 
 
-def verify_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes) -> bool:
+def verify_inclusion(
+    leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes
+) -> bool:
     """Whether the leaf hash is at `index` of the log with that size and root."""
     try:
         return root_from_inclusion(leaf, index, size, path) == root

@@ -7,8 +7,12 @@ from types import MappingProxyType
 
 from lamppost.errors import TrustError
 
-_SENDER = "the sender's software or card is damaged, or someone wrote to its topic: look at the gateway"
-_HUB = "the hub's software is damaged, or someone wrote to the topic: look at the hub and the broker"
+_SENDER = (
+    "the sender's software or card is damaged, or someone wrote to its topic: look at the gateway"
+)
+_HUB = (
+    "the hub's software is damaged, or someone wrote to the topic: look at the hub and the broker"
+)
 
 REFUSALS: Mapping[str, str] = MappingProxyType(
     {

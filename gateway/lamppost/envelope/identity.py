@@ -1,0 +1,237 @@
+"""Who this gateway is, as files: made at first boot, enrolled by the hub's bundle, loaded at every start.
+
+    identity.json   the gateway's id                     envelope.key   the long-term identity (never leaves)
+    enrolled.json   the hub's bundle, as it came         tls.key        the TLS key
+    tls.crt         certificate chain out of the bundle  server-ca.pem  who may be the hub's broker
+
+Every file is replaced as a whole, `enrolled.json` last. A power cut in between leaves a mix of an old and a new bundle
+of the same TLS key, and each file is good on its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+
+from lamppost.envelope import keys
+from lamppost.envelope.enrolment import EnrolmentRequest, read_request, write_request
+from lamppost.envelope.keys import FileSigner, Signer
+from lamppost.envelope.public import EncryptionKey, PublicKey, SigningKind
+from lamppost.envelope.refusal import EnvelopeError
+from lamppost.envelope.seal import is_name
+from lamppost.errors import TrustError
+from lamppost.files import durable_write
+
+__all__ = [
+    "EnrolmentRequest",
+    "Identity",
+    "create",
+    "install",
+    "load",
+    "read_request",
+    "request",
+]
+
+IDENTITY_SCHEMA = "lamppost.identity/1"
+BUNDLE_SCHEMA = "lamppost.bundle/1"
+MAX_BUNDLE = 1 << 18
+
+_BUNDLE = {"schema", "gateway", "hub", "certificate", "server_ca", "hub_signing", "hub_encryption"}
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """An enrolled gateway: its id and keys, its hub's id and keys, and the files that TLS wants as paths."""
+
+    gateway: str
+    hub: str
+    signer: Signer
+    hub_encryption: EncryptionKey
+    hub_signing: Mapping[bytes, PublicKey]
+    tls_certificate: Path
+    tls_key: Path
+    server_ca: Path
+    tls_not_after_ns: int
+    """When the TLS certificate expires, UTC nanoseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Bundle:
+    hub: str
+    certificate: str
+    server_ca: str
+    hub_signing: dict[bytes, PublicKey]
+    hub_encryption: EncryptionKey
+
+
+def create(folder: Path, gateway: str, kind: SigningKind = "p256") -> PublicKey:
+    """Make envelope key and TLS key for `gateway` where there are none; return the envelope key.
+
+    Doing it twice changes nothing. Raises TrustError `trust.gateway-name` for an id that is none,
+    `trust.identity-exists` where the folder is another gateway's.
+    """
+    if not is_name(gateway):
+        raise TrustError(
+            f"{gateway!r} is no gateway id",
+            code="trust.gateway-name",
+            hint="an id has lower-case letters, digits, _ and -, begins with a letter or digit, 63 at most",
+        )
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    marker = folder / "identity.json"
+    if marker.exists() and (owner := _owner(folder)) != gateway:
+        raise TrustError(
+            f"{folder} is the identity of {owner}",
+            code="trust.identity-exists",
+            hint=f"use another state folder for {gateway}, or move {folder} away to give {owner} up",
+        )
+    for name, its_kind in (("envelope.key", kind), ("tls.key", "p256")):
+        if not (folder / name).exists():
+            keys.create_signing_key(folder / name, "ed25519" if its_kind == "ed25519" else "p256")
+    if not marker.exists():
+        content = {"schema": IDENTITY_SCHEMA, "gateway": gateway}
+        durable_write(marker, (json.dumps(content, indent=1) + "\n").encode(), 0o640)
+    return FileSigner.load(folder / "envelope.key").public
+
+
+def request(folder: Path, signer: Signer | None = None) -> bytes:
+    """The enrolment request, to be approved at the hub; `signer` stands in for `envelope.key`.
+
+    Raises TrustError `trust.not-enrolled` where `create` never ran, or as FileSigner.load.
+    """
+    gateway = _owner(folder)
+    csr = keys.certificate_request(folder / "tls.key", gateway)
+    return write_request(gateway, csr, signer or FileSigner.load(folder / "envelope.key"))
+
+
+def install(folder: Path, bundle: bytes) -> None:
+    """Take the hub's answer. Raises TrustError `trust.bundle-refused` and changes nothing unless all of it fits."""
+    gateway = _owner(folder)
+    try:
+        found = _read_bundle(bundle, gateway)
+        leaf = _leaf(found.certificate)
+        names = [
+            name.value for name in leaf.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+        ]
+        if names != [gateway]:
+            raise ValueError(f"the certificate is for {names}")
+        if not keys.holds_key_of(folder / "tls.key", leaf):
+            raise ValueError("the certificate is for another TLS key")
+    except (ValueError, EnvelopeError) as error:
+        raise TrustError(
+            f"the bundle does not fit {gateway}: {error}",
+            code="trust.bundle-refused",
+            hint="make a new request here (lamppost enrol request), approve that one, install its bundle",
+        ) from error
+    durable_write(folder / "server-ca.pem", found.server_ca.encode(), 0o640)
+    durable_write(folder / "tls.crt", found.certificate.encode(), 0o640)
+    durable_write(folder / "enrolled.json", bundle, 0o640)
+
+
+def load(folder: Path, signer: Signer | None = None) -> Identity:
+    """The enrolled identity; `signer` stands in for `envelope.key` (a systemd credential, a token).
+
+    Raises TrustError `trust.not-enrolled`, `trust.identity-damaged` (files that do not fit one another or cannot be
+    read), or as FileSigner.load.
+    """
+    gateway = _owner(folder)
+    if not (folder / "enrolled.json").exists():
+        raise _not_enrolled(
+            folder, "the hub's answer is not installed", "lamppost enrol install BUNDLE"
+        )
+    certificate, tls_key = folder / "tls.crt", folder / "tls.key"
+    signer = signer or FileSigner.load(folder / "envelope.key")
+    try:
+        bundle = _read_bundle((folder / "enrolled.json").read_bytes(), gateway)
+        leaf = _leaf(certificate.read_text("ascii"))
+        x509.load_pem_x509_certificates((folder / "server-ca.pem").read_bytes())
+        if not keys.holds_key_of(tls_key, leaf):
+            raise ValueError("tls.crt is not for tls.key")
+    except (ValueError, OSError, EnvelopeError) as error:
+        raise _damaged(folder, str(error)) from error
+    return Identity(
+        gateway=gateway,
+        hub=bundle.hub,
+        signer=signer,
+        hub_encryption=bundle.hub_encryption,
+        hub_signing=bundle.hub_signing,
+        tls_certificate=certificate,
+        tls_key=tls_key,
+        server_ca=folder / "server-ca.pem",
+        tls_not_after_ns=int(leaf.not_valid_after_utc.timestamp()) * 1_000_000_000,
+    )
+
+
+def _owner(folder: Path) -> str:
+    path = folder / "identity.json"
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise _not_enrolled(folder, "there is no identity", "lamppost enrol request") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(folder, f"{path.name}: {error}") from error
+    if (
+        not isinstance(found, dict)
+        or found.get("schema") != IDENTITY_SCHEMA
+        or not is_name(found.get("gateway"))
+    ):
+        raise _damaged(folder, f"{path.name} is not of this version")
+    return str(found["gateway"])
+
+
+def _read_bundle(data: bytes, gateway: str) -> _Bundle:
+    """Raises ValueError or EnvelopeError unless every member is there and can be read."""
+    if len(data) > MAX_BUNDLE:
+        raise ValueError(f"larger than {MAX_BUNDLE} bytes")
+    try:
+        found = json.loads(data)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if (
+        not isinstance(found, dict)
+        or not found.keys() >= _BUNDLE
+        or found["schema"] != BUNDLE_SCHEMA
+    ):
+        raise ValueError(f"not a bundle of schema {BUNDLE_SCHEMA}")
+    if found["gateway"] != gateway:
+        raise ValueError(f"it is for {found['gateway']!r}")
+    hub = found["hub"]
+    if not isinstance(hub, str) or not 0 < len(hub) <= 255:
+        raise ValueError("hub is no id")
+    certificate, server_ca = found["certificate"], found["server_ca"]
+    if not isinstance(certificate, str) or not isinstance(server_ca, str):
+        raise ValueError("certificate and server_ca are PEM texts")
+    for text in (certificate, server_ca):
+        x509.load_pem_x509_certificates(text.encode())
+    signing = [PublicKey.from_pem(pem) for pem in _pems(found, "hub_signing")]
+    encryption = [EncryptionKey.from_pem(pem) for pem in _pems(found, "hub_encryption")]
+    return _Bundle(hub, certificate, server_ca, {key.kid: key for key in signing}, encryption[0])
+
+
+def _pems(found: Mapping[str, Any], member: str) -> list[str]:
+    pems = found[member]
+    if not isinstance(pems, list) or not pems or not all(isinstance(pem, str) for pem in pems):
+        raise ValueError(f"{member} is not a list of one or more PEM texts")
+    return pems
+
+
+def _leaf(chain: str) -> x509.Certificate:
+    return x509.load_pem_x509_certificates(chain.encode())[0]
+
+
+def _not_enrolled(folder: Path, why: str, command: str) -> TrustError:
+    return TrustError(
+        f"this gateway is not enrolled: {why} in {folder}", code="trust.not-enrolled", hint=command
+    )
+
+
+def _damaged(folder: Path, why: str) -> TrustError:
+    return TrustError(
+        f"the identity in {folder} is damaged: {why}",
+        code="trust.identity-damaged",
+        hint="install the last bundle again (lamppost enrol install BUNDLE), or enrol again",
+    )
