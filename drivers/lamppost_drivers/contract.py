@@ -7,7 +7,7 @@ The gateway owns ports, locks, retries, time, quality limits and logs. `FrameErr
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -172,7 +172,9 @@ Table: TypeAlias = Literal["input", "holding", "coil", "discrete"]
 class Register:
     """One point's place in a register map; `address` is zero-based as sent on the wire.
 
-    value = raw × scale + offset; `absent` lists raw values that mean "not available".
+    value = raw × scale + offset; `absent` lists raw values that mean "not available". With `scale_at`, the signed
+    word at that address is a power of ten that scales the value too (SunSpec scale factors); `words` then reaches
+    from `address` to it, so that both come in one read.
     """
 
     point: Point
@@ -185,6 +187,15 @@ class Register:
     offset: float = 0.0
     absent: tuple[int, ...] = ()
     poll: str = "normal"
+    scale_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRegisters:
+    """Ask for `count` holding registers from zero-based `address` on."""
+
+    address: int
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +210,12 @@ class Identify:
 
 @dataclass(frozen=True, slots=True)
 class RegisterMap:
-    """A Modbus device: a TOML file, no code. `max_words` and `max_gap` bound what one read may ask."""
+    """A Modbus device: a TOML file, no code. `max_words` and `max_gap` bound what one read may ask.
+
+    A device that describes itself (SunSpec) has no registers before `discover` is played: a generator that yields
+    reads, is sent the words (None where the device refused), and returns the map to poll, or raises FrameError.
+    `declared` then lists all points that such a map may have.
+    """
 
     model: str
     registers: tuple[Register, ...]
@@ -210,11 +226,16 @@ class RegisterMap:
     max_gap: int = 16
     turnaround: float = 0.0  # seconds of silence the device wants before the next request
     identify: tuple[Identify, ...] = ()
+    discover: Callable[[], Discovery] | None = None
+    declared: tuple[Point, ...] = ()
 
     @property
     def points(self) -> tuple[Point, ...]:
-        """The points in the order of the file."""
-        return tuple(r.point for r in self.registers)
+        """The points in the order of the file; those declared where the device is still to describe itself."""
+        return tuple(r.point for r in self.registers) or self.declared
+
+
+Discovery: TypeAlias = Generator[ReadRegisters, Sequence[int] | None, RegisterMap]
 
 
 # -- broadcast and pulse ---------------------------------------------------------------------------------------------

@@ -13,23 +13,25 @@ from importlib.resources.abc import Traversable
 
 from lamppost_drivers.air import plantower
 from lamppost_drivers.contract import Driver
+from lamppost_drivers.electricity import sunspec
 from lamppost_drivers.mapfile import LIMIT, MapError, load
 
-_CODE = (plantower,)
+_CODE = (plantower, sunspec)
 
 _FIRST_LINE = re.compile(rb'model\s*=\s*"([a-z0-9][a-z0-9_-]*)"')
 
 
 class UnknownModel(KeyError):
-    """No driver knows this model; the message names the nearest ones."""
+    """No driver knows this model; `close` holds the nearest names, `nearest` the first of them or None."""
 
-    def __init__(self, model: str, nearest: tuple[str, ...]) -> None:
+    def __init__(self, model: str, close: tuple[str, ...]) -> None:
         super().__init__(model)
         self.model = model
-        self.nearest = nearest
+        self.close = close
+        self.nearest = close[0] if close else None
 
     def __str__(self) -> str:
-        hint = f"; nearest: {', '.join(self.nearest)}" if self.nearest else ""
+        hint = f"; nearest: {', '.join(self.close)}" if self.close else ""
         return f"no driver for model {self.model!r}{hint}"
 
 

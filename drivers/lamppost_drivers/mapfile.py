@@ -77,6 +77,7 @@ class _Point(_Part):
     table: Table | None = None
     word_order: WordOrder | None = None
     words: int = Field(0, ge=0, le=64)
+    scale_at: Address | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> _Point:
@@ -84,6 +85,8 @@ class _Point(_Part):
             raise ValueError(f"type {self.type!r} is unknown{_nearest(self.type, (*TYPES, TEXT))}")
         if (self.type == TEXT) != (self.words > 0):
             raise ValueError("words belongs to type text, and only there")
+        if self.scale_at is not None and not 0 < self.scale_at - self.address < 100:
+            raise ValueError("scale_at must come after the value, less than 100 registers away")
         if self.scale == 0:
             raise ValueError("scale 0 makes every reading the same")
         if self.type in (TEXT, "bool"):
@@ -172,12 +175,19 @@ def _register(point: _Point, parsed: _Map) -> Register:
         type=point.type,
         table=point.table or parsed.table,
         word_order=point.word_order or parsed.word_order,
-        words=words_of(point.type, point.words),
+        words=_span(point),
         scale=point.scale,
         offset=point.offset,
         absent=point.absent,
         poll=point.poll,
+        scale_at=point.scale_at,
     )
+
+
+def _span(point: _Point) -> int:
+    """Registers to read from the address of a point on: its own, and those up to its power of ten."""
+    own = words_of(point.type, point.words)
+    return own if point.scale_at is None else max(own, point.scale_at - point.address + 1)
 
 
 def _vector(vector: _Vector, names: list[str], where: str) -> Vector:

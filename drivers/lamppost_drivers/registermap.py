@@ -28,6 +28,7 @@ TYPES: Mapping[str, tuple[str, int]] = {
     "uint32": ("I", 2),
     "int64": ("q", 4),
     "uint64": ("Q", 4),
+    "float16": ("e", 1),
     "float32": ("f", 2),
     "float64": ("d", 4),
     "bcd16": ("2s", 1),
@@ -57,7 +58,9 @@ class _Group:
     order: tuple[int, ...]
     pack: struct.Struct
     unpack: struct.Struct
-    plan: tuple[tuple[str, Finish], ...]
+    plan: tuple[
+        tuple[str, Finish, int | None], ...
+    ]  # name, what makes the value, index of its power of ten
 
 
 class Decoder:
@@ -90,8 +93,11 @@ class Decoder:
                 packed = group.pack.pack(*[words[i] for i in group.order])
             except struct.error as error:
                 raise FrameError(f"a register is no 16-bit number: {error}") from None
-            for (name, finish), raw in zip(group.plan, group.unpack.unpack(packed), strict=True):
-                values[name] = finish(raw)
+            for (name, finish, power), raw in zip(
+                group.plan, group.unpack.unpack(packed), strict=True
+            ):
+                value = finish(raw)
+                values[name] = value if power is None else _powered(value, words[power])
         return values
 
 
@@ -115,7 +121,7 @@ def _group(registers: Sequence[Register], start: int, sign: str) -> _Group:
     code = ">"
     for register in registers:
         place = register.address - start
-        indexes = range(place, place + register.words)
+        indexes = range(place, place + words_of(register.type, register.words))
         text = register.type == TEXT
         turned = register.word_order in ("little", "DCBA") and not text
         order += reversed(indexes) if turned else indexes
@@ -124,8 +130,19 @@ def _group(registers: Sequence[Register], start: int, sign: str) -> _Group:
         tuple(order),
         struct.Struct(f"{sign}{len(order)}H"),
         struct.Struct(code),
-        tuple((register.point.name, finish_of(register)) for register in registers),
+        tuple(
+            (r.point.name, finish_of(r), None if r.scale_at is None else r.scale_at - start)
+            for r in registers
+        ),
     )
+
+
+def _powered(value: Scalar | Absent, word: int) -> Scalar | Absent:
+    """A value times ten to the power of a signed word; outside −10..10 the factor itself is not available."""
+    power = word - 0x10000 if word & 0x8000 else word
+    if isinstance(value, Absent | str) or not -10 <= power <= 10:
+        return value if isinstance(value, Absent) else Absent.NOT_AVAILABLE
+    return float(value * 10**power) if power >= 0 else value / 10**-power
 
 
 def finish_of(register: Register) -> Finish:
