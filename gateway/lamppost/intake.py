@@ -1,0 +1,53 @@
+"""acquire → ring: collects samples and makes them durable in groups. Bounded; what overflows is counted, not hidden."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+
+from lamppost.errors import StoreError
+from lamppost.model import Sample
+from lamppost.packing import pack
+from lamppost.ring import Record
+from lamppost.ring.offloop import OffLoop
+
+log = logging.getLogger("lamppost.intake")
+
+MAX_PENDING = 20_000  # samples; minutes of a large site while a dying card hangs in a write
+
+
+class Intake:
+    """Takes samples at once, hands them to the ring when asked to flush."""
+
+    def __init__(self, ring: OffLoop) -> None:
+        self._ring = ring
+        self._samples: deque[Sample] = deque()
+        self._writing = False
+        self.overflowed = 0
+
+    @property
+    def pending(self) -> int:
+        """Readings taken and not yet durable."""
+        return sum(len(s.readings) for s in self._samples)
+
+    def deliver(self, sample: Sample) -> None:
+        """Take a sample. With the buffer full the oldest one gives way and is counted in `overflowed`."""
+        if not sample.readings:
+            return
+        if len(self._samples) >= MAX_PENDING:
+            self.overflowed += len(self._samples.popleft().readings)
+        self._samples.append(sample)
+
+    async def flush(self) -> None:
+        """Append everything taken so far as one durable group. A failing disk keeps the group for the next time."""
+        if self._writing or not self._samples:
+            return
+        group, self._samples = self._samples, deque()
+        self._writing = True
+        try:
+            await self._ring.append([Record(len(s.readings), pack(s)) for s in group])
+        except StoreError as failed:
+            log.error("%s: %s; %s", failed.code, failed, failed.hint)
+            self._samples.extendleft(reversed(group))
+        finally:
+            self._writing = False
