@@ -34,7 +34,9 @@ def status(state: Path, socket: Path, as_json: bool) -> None:
     click.echo(f"evicted  {found['evicted']} readings, each named in a signed gap")
     click.echo(f"disk     {found['bytes_used']} of {found['bytes_limit']} bytes")
     healthy = found["state"] == "ok"
-    click.echo("OK" if healthy else f"PROBLEM buffer.{found['state']}: look at: lamppost doctor buffer")
+    click.echo(
+        "OK" if healthy else f"PROBLEM buffer.{found['state']}: look at: lamppost doctor buffer"
+    )
     if not healthy:
         raise SystemExit(1)
 

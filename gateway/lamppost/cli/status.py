@@ -1,0 +1,74 @@
+"""`lamppost status`: one screen, verdict last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from lamppost.cli.main import socket_option
+from lamppost.status.control import ask
+
+
+@click.command()
+@socket_option
+@click.option("--json", "as_json", is_flag=True, help="one object, schema lamppost.status/1")
+def command(socket: Path, as_json: bool) -> None:
+    """Is this gateway doing its job?"""
+    found = ask(socket, {"do": "status"})
+    verdict = _verdict(found)
+    if as_json:
+        click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+    else:
+        for line in _lines(found):
+            click.echo(line[:80])
+        click.echo(verdict)
+    if not verdict.startswith("OK"):
+        raise SystemExit(1)
+
+
+def _lines(found: Mapping[str, Any]) -> list[str]:
+    ring, uplink = found["ring"], found["uplink"]
+    lines = [
+        f"{found['gateway']} to {found['hub']}, Lamppost {found['version']}, "
+        f"up {_span(found['up_seconds'])}, clock {found['clock']}",
+        f"ring    {ring['appended']} readings stored, {ring['waiting']} not yet proved at the hub",
+        f"uplink  {uplink['state']}, {uplink['batches_sent']} batches sent, "
+        f"{uplink['receipts_verified']} receipts verified",
+    ]
+    width = max((len(d["name"]) for d in found["devices"]), default=0)
+    for device in found["devices"]:
+        said = (
+            device["state"] if device["state"] == "ok" else f"{device['state']}: {device['reason']}"
+        )
+        lines.append(f"  {device['name']:{width}}  {device['on']:12} {said}")
+    return lines
+
+
+def _verdict(found: Mapping[str, Any]) -> str:
+    """The most important thing that is wrong, or OK."""
+    ring, uplink = found["ring"], found["uplink"]
+    if ring["state"] not in ("ok", "salvaged"):
+        return (
+            f"PROBLEM ring.{ring['state']}: free or replace the card; see: lamppost buffer status"
+        )
+    if uplink["state"] != "connected":
+        return (
+            f"PROBLEM {uplink['reason'] or 'uplink.' + uplink['state']}: {uplink['hint']}".rstrip(
+                ": "
+            )
+        )
+    silent = [d["name"] for d in found["devices"] if d["state"] != "ok"]
+    if silent:
+        return f"PROBLEM {len(silent)} of {len(found['devices'])} devices: {', '.join(silent)}"
+    return f"OK {len(found['devices'])} devices answer, the hub has proved all but {ring['waiting']} readings"
+
+
+def _span(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
