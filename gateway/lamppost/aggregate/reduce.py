@@ -46,11 +46,11 @@ def time_weighted_mean(times: Sequence[int], values: Sequence[float]) -> float:
         return float(values[0])
     covered = times[-1] - times[0]
     if covered == 0:
-        mean = sum(values) / len(values)
-    else:
+        mean = sum(value / len(values) for value in values)
+    else:  # halves and shares first: the sum of two huge values would not be a number
         pairs = pairwise(zip(times, values, strict=True))
-        mean = sum((u - t) * (v + w) for (t, v), (u, w) in pairs) / (2.0 * covered)
-    return min(max(mean, min(values)), max(values))  # rounding must not leave the range
+        mean = sum((v / 2 + w / 2) * ((u - t) / covered) for (t, v), (u, w) in pairs)
+    return float(min(max(mean, min(values)), max(values)))  # rounding must not leave the range
 
 
 def counted(before: float, after: float) -> tuple[float, float]:

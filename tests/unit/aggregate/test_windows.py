@@ -149,7 +149,7 @@ _SAMPLES = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(_SAMPLES, max_size=30))
 def test_every_reading_is_counted_in_exactly_one_window(samples: list[Timed]) -> None:
     kinds = {("x", "a"): "counter", ("y", "b"): "counter"}
