@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from lamppost_drivers.checksum import sum8
-from lamppost_drivers.contract import Framing
+from lamppost_drivers.contract import FrameError, Framing
 
 Check = Callable[[bytes], bool]
 
@@ -183,3 +183,10 @@ class MbusFraming(Framing):
         frame = buffer[:length]
         sound = frame[-1] == 0x16 and frame[-2] == sum8(frame[first:-2])
         return (length, frame) if sound else (1, None)
+
+
+def first(framing: Framing, data: bytes) -> bytes:
+    """The first sound frame in what a device answered. Raises FrameError where there is none."""
+    for frame in Framer(framing).feed(data):
+        return frame
+    raise FrameError(f"no sound frame in {len(data)} bytes")

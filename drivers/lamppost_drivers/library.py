@@ -11,12 +11,22 @@ from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
 
-from lamppost_drivers.air import plantower
+from lamppost_drivers.air import (
+    bme280,
+    honeywell,
+    nova,
+    plantower,
+    scd4x,
+    sen5x,
+    sht4x,
+    sps30,
+    winsen,
+)
 from lamppost_drivers.contract import Driver
 from lamppost_drivers.electricity import sunspec
 from lamppost_drivers.mapfile import LIMIT, MapError, load
 
-_CODE = (plantower, sunspec)
+_CODE = (plantower, nova, sps30, sen5x, scd4x, sht4x, bme280, winsen, honeywell, sunspec)
 
 _FIRST_LINE = re.compile(rb'model\s*=\s*"([a-z0-9][a-z0-9_-]*)"')
 
