@@ -1,4 +1,4 @@
-"""Composition root: builds the stages, runs them in one TaskGroup, stops them in reverse. Parses, signs, stores nothing.
+"""Composition root: builds the stages, runs them in one TaskGroup, stops them in reverse. Parses and signs nothing.
 
     start   ring → outbound → uplink → acquisition → control socket → READY
     stop    acquisition → last group to the ring → last windows sealed → uplink drained → ring closed
