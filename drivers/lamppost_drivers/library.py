@@ -24,9 +24,24 @@ from lamppost_drivers.air import (
 )
 from lamppost_drivers.contract import Driver
 from lamppost_drivers.electricity import sunspec
+from lamppost_drivers.flow import loop, pulse, ultrasonic
 from lamppost_drivers.mapfile import LIMIT, MapError, load
 
-_CODE = (plantower, nova, sps30, sen5x, scd4x, sht4x, bme280, winsen, honeywell, sunspec)
+_CODE = (
+    plantower,
+    nova,
+    sps30,
+    sen5x,
+    scd4x,
+    sht4x,
+    bme280,
+    winsen,
+    honeywell,
+    sunspec,
+    pulse,
+    ultrasonic,
+    loop,
+)
 
 _FIRST_LINE = re.compile(rb'model\s*=\s*"([a-z0-9][a-z0-9_-]*)"')
 
