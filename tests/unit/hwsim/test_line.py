@@ -71,6 +71,7 @@ def test_the_wrong_speed_gives_no_answer(path: Path) -> None:
         assert port.read(1) == b""
         assert line.wait(lambda stats: stats.frames == 1)
         port.baudrate = 9600
+        port.timeout = 5
         port.write(REQUEST)
         assert len(port.read(1)) == 1
 

@@ -1,0 +1,162 @@
+"""A whole cabinet from a TOML file: lines, the units and sensors on them, and Modbus TCP servers.
+
+    [[line]]         name, path, baud, bits, half_duplex, echo, bit_error_rate, granularity, silence, seed
+    [[line.unit]]    unit, model (sdm630, sdm120, iem3255, dump, registers), delay, seed, pace, faults
+    [[line.sensor]]  model (pms5003, sds011), seed, period
+    [[tcp]]          name, port (0: any free one); [[tcp.unit]] as above
+
+`model = "dump"` takes `blocks = [{start = 0, registers_hex = "..."}]`; `"registers"` takes `registers = {0 = 1}`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+from hwsim.air import SENSORS, Pms5003, Sds011
+from hwsim.line import Line
+from hwsim.meters import METERS, Meter, RegisterDump
+from hwsim.modbus import Faults, FaultyUnit, RtuUnit
+from hwsim.modbus_pdu import Unit
+from hwsim.modbus_tcp import ModbusTcpServer, TcpUnit
+
+Plan: TypeAlias = dict[str, Any]
+
+
+class SiteFileError(ValueError):
+    """The cabinet's file cannot be built; the message says which part."""
+
+
+class Truthful(Protocol):
+    """Something that can tell what it measures at a moment."""
+
+    def truth(self, now: float | None = None) -> dict[str, float]:
+        """Quantity to value."""
+
+
+def _unit_model(plan: Plan) -> Unit:
+    model = plan.pop("model", None)
+    if model == "dump":
+        return RegisterDump.from_hex(plan.pop("blocks"))
+    if model == "registers":
+        cells = {int(at): int(word) for at, word in plan.pop("registers").items()}
+        return Unit(holding=cells, inputs=cells)
+    if model not in METERS:
+        raise SiteFileError(
+            f"unit model {model!r}: there are {', '.join((*METERS, 'dump', 'registers'))}"
+        )
+    kept = {key: plan.pop(key) for key in ("refresh", "pace") if key in plan}
+    seed = int(plan["seed"] if "seed" in plan else plan["unit"])
+    return METERS[str(model)](seed=seed, **kept)
+
+
+def _unit(plan: Plan, kind: Callable[..., FaultyUnit]) -> FaultyUnit:
+    plan = dict(plan)
+    faults = Faults()
+    faults.set(**plan.pop("faults", {}))
+    model = _unit_model(plan)
+    return kind(plan.pop("unit"), model, faults=faults, **plan)
+
+
+def _sensor(plan: Plan) -> Pms5003 | Sds011:
+    plan = dict(plan)
+    model = plan.pop("model", None)
+    if model not in SENSORS:
+        raise SiteFileError(f"sensor model {model!r}: there are {', '.join(SENSORS)}")
+    return SENSORS[model](**plan)
+
+
+class Cabinet:
+    """Everything in the file, running between `start` and `close`; also a context manager."""
+
+    def __init__(self, plan: Mapping[str, Any], folder: Path) -> None:
+        self.lines: dict[str, Line] = {}
+        self.servers: dict[str, ModbusTcpServer] = {}
+        self._units: dict[str, dict[int, FaultyUnit]] = {}
+        self._sensors: dict[str, list[Pms5003 | Sds011]] = {}
+        self._stack = ExitStack()
+        unknown = set(plan) - {"line", "tcp"}
+        if unknown:
+            raise SiteFileError(f"unknown table {sorted(unknown)[0]!r}: there are line and tcp")
+        try:
+            for line in plan.get("line", []):
+                self._add_line(dict(line), folder)
+            for server in plan.get("tcp", []):
+                self._add_server(dict(server))
+        except (KeyError, TypeError) as error:
+            raise SiteFileError(f"cabinet file: {error}") from error
+
+    @classmethod
+    def load(cls, path: Path, folder: Path | None = None) -> Cabinet:
+        """From a file; device paths are relative to `folder`, which is the file's own unless given."""
+        plan = tomllib.loads(path.read_text(encoding="utf-8"))
+        return cls(plan, (folder or path.parent).absolute())
+
+    def _add_line(self, plan: Plan, folder: Path) -> None:
+        name = plan.pop("name")
+        units = [_unit(unit, RtuUnit) for unit in plan.pop("unit", [])]
+        sensors = [_sensor(sensor) for sensor in plan.pop("sensor", [])]
+        path = folder / plan.pop("path", name)
+        devices = [*(unit for unit in units if isinstance(unit, RtuUnit)), *sensors]
+        self.lines[name] = Line(path, devices=devices, **plan)
+        self._units[name] = {unit.unit: unit for unit in units}
+        self._sensors[name] = sensors
+
+    def _add_server(self, plan: Plan) -> None:
+        name = plan.pop("name")
+        units = [_unit(unit, TcpUnit) for unit in plan.pop("unit", [])]
+        self.servers[name] = ModbusTcpServer(units, **plan)
+        self._units[name] = self.servers[name].units
+
+    def start(self) -> Cabinet:
+        """Create every path and port."""
+        for line in self.lines.values():
+            self._stack.enter_context(line)
+        for server in self.servers.values():
+            self._stack.enter_context(server)
+        return self
+
+    def close(self) -> None:
+        """Take everything away."""
+        self._stack.close()
+
+    def __enter__(self) -> Cabinet:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def link(self, name: str) -> Line | ModbusTcpServer:
+        """A line or server by name; raises SiteFileError with the names there are."""
+        found = self.lines.get(name) or self.servers.get(name)
+        if found is None:
+            raise SiteFileError(
+                f"no line {name!r}: there are {', '.join((*self.lines, *self.servers))}"
+            )
+        return found
+
+    def unit(self, line: str, unit: int) -> FaultyUnit:
+        """A Modbus unit by its line and id."""
+        self.link(line)
+        if unit not in self._units[line]:
+            raise SiteFileError(f"no unit {unit} on {line}: there are {sorted(self._units[line])}")
+        return self._units[line][unit]
+
+    def sensors(self, line: str) -> list[Pms5003 | Sds011]:
+        """The sensors that speak on a line."""
+        self.link(line)
+        return self._sensors.get(line, [])
+
+    def truthful(self, line: str, unit: int | None) -> Truthful:
+        """What can tell the true values: a unit, or the line's sensor when no unit is named."""
+        if unit is None:
+            if not self.sensors(line):
+                raise SiteFileError(f"no sensor on {line}: name a unit")
+            return self.sensors(line)[0]
+        model = self.unit(line, unit).model
+        if not isinstance(model, Meter):
+            raise SiteFileError(f"unit {unit} on {line} is no meter with a truth")
+        return model

@@ -1,0 +1,198 @@
+"""`python -m hwsim.site FILE.toml --control SOCKET`: a simulated cabinet in one process, with a control socket.
+
+One JSON object a line in, one out: `{"do": "unplug", "line": "rs485-1"}` gives `{"ok": true}`, or
+`{"ok": false, "error": "..."}`. Prints `ready` once every path exists; ends cleanly on SIGTERM and SIGINT.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hwsim.cabinet import Cabinet, SiteFileError
+from hwsim.device import Babbler, Device
+from hwsim.line import Line
+from hwsim.modbus_tcp import ModbusTcpServer
+
+
+class Control:
+    """What the control socket can do to a cabinet: each public method is a word of `do`."""
+
+    def __init__(self, cabinet: Cabinet) -> None:
+        self._cabinet = cabinet
+        self._babblers: dict[str, Device] = {}
+
+    def answer(self, line: bytes) -> dict[str, Any]:
+        """One request line to one answer; a bad request is answered, never raised."""
+        try:
+            request = json.loads(line)
+            do = self._words()[request.pop("do")]
+            return {"ok": True, **(do(**request) or {})}
+        except (SiteFileError, ValueError, TypeError, AttributeError) as error:
+            return {"ok": False, "error": str(error)}
+        except KeyError as error:
+            return {
+                "ok": False,
+                "error": f"unknown {error}; do is one of {', '.join(self._words())}",
+            }
+
+    def _words(self) -> dict[str, Callable[..., dict[str, Any] | None]]:
+        words = ("unplug", "plug", "silence", "revive", "fault", "noise", "inject", "babble", "hush",
+                 "stats", "reset", "truth", "answered")  # fmt: skip
+        return {word: getattr(self, word) for word in words}
+
+    def _line(self, name: str) -> Line:
+        found = self._cabinet.link(name)
+        if not isinstance(found, Line):
+            raise SiteFileError(f"{name} is no serial line")
+        return found
+
+    def unplug(self, line: str) -> None:
+        """Pull out a line's adapter, or cut a server's power."""
+        self._cabinet.link(line).unplug()
+
+    def plug(self, line: str) -> None:
+        """Put it back."""
+        self._cabinet.link(line).plug()
+
+    def silence(self, line: str, unit: int | None = None) -> None:
+        """A unit (or the line's sensors) stops answering."""
+        self._set_silent(line, unit, silent=True)
+
+    def revive(self, line: str, unit: int | None = None) -> None:
+        """It answers again."""
+        self._set_silent(line, unit, silent=False)
+
+    def _set_silent(self, line: str, unit: int | None, *, silent: bool) -> None:
+        if unit is not None:
+            self._cabinet.unit(line, unit).faults.dead = silent
+            return
+        for sensor in self._cabinet.sensors(line):
+            sensor.silent = silent
+
+    def fault(self, line: str, unit: int, **faults: Any) -> None:
+        """Set faults of a unit by name, see `modbus.Faults`."""
+        self._cabinet.unit(line, unit).faults.set(**faults)
+
+    def noise(self, line: str, bit_error_rate: float) -> None:
+        """Flip bits at this rate."""
+        self._line(line).set_noise(bit_error_rate)
+
+    def inject(self, line: str, hex: str) -> None:  # noqa: A002
+        """Bytes from nowhere."""
+        self._line(line).inject(bytes.fromhex(hex))
+
+    def babble(self, line: str) -> None:
+        """A broken unit holds the line until `hush`."""
+        if line not in self._babblers:
+            self._babblers[line] = Babbler()
+            self._line(line).attach(self._babblers[line])
+
+    def hush(self, line: str) -> None:
+        """The babbling unit is taken off."""
+        self._line(line).detach(self._babblers.pop(line))
+
+    def stats(self, line: str | None = None) -> dict[str, Any]:
+        """Counters of one line, or of all by name under `lines` and `servers`."""
+        cabinet = self._cabinet
+        if line is not None:
+            found = cabinet.link(line)
+            return {
+                "stats": _line_stats(found) if isinstance(found, Line) else _server_stats(found)
+            }
+        return {
+            "lines": {name: _line_stats(found) for name, found in cabinet.lines.items()},
+            "servers": {name: _server_stats(found) for name, found in cabinet.servers.items()},
+        }
+
+    def reset(self, line: str) -> None:
+        """Count from zero again."""
+        self._line(line).reset_stats()
+
+    def truth(self, line: str, unit: int | None = None, at: float | None = None) -> dict[str, Any]:
+        """The true values of a meter or sensor now, or `at` a moment of CLOCK_MONOTONIC."""
+        moment = time.monotonic() if at is None else at
+        return {"at": moment, "truth": self._cabinet.truthful(line, unit).truth(moment)}
+
+    def answered(self, line: str, unit: int) -> dict[str, Any]:
+        """When this unit answered which request: rows of moment, function, address, count."""
+        rows = list(self._cabinet.unit(line, unit).answered)
+        return {"answered": [[row.at, row.function, row.address, row.count] for row in rows]}
+
+
+def _line_stats(line: Line) -> dict[str, Any]:
+    return {
+        **line.stats().as_dict(),
+        "use": line.use(),
+        "path": str(line.path),
+        "opened": line.opened(),
+    }
+
+
+def _server_stats(server: ModbusTcpServer) -> dict[str, Any]:
+    return {
+        "requests": server.requests,
+        "connections": server.connections,
+        "host": server.host,
+        "port": server.port,
+    }
+
+
+async def serve(cabinet: Cabinet, control: Path) -> None:
+    """Run the cabinet until a signal ends it."""
+    words = Control(cabinet)
+    writers: set[asyncio.StreamWriter] = set()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.add(writer)
+        try:
+            while line := await reader.readline():
+                writer.write(json.dumps(words.answer(line)).encode() + b"\n")
+                await writer.drain()
+        except (ConnectionError, ValueError):
+            pass  # the peer went away, or sent a line without an end
+        finally:
+            writers.discard(writer)
+            writer.close()
+
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    control.unlink(missing_ok=True)
+    with cabinet:
+        server = await asyncio.start_unix_server(talk, control)
+        print("ready", flush=True)
+        await ended.wait()
+        server.close()
+        for writer in writers:
+            writer.transport.abort()
+    control.unlink(missing_ok=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read the file and run; 2 if the file is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m hwsim.site", description=__doc__)
+    parser.add_argument("file", type=Path, help="the cabinet's TOML file")
+    parser.add_argument("--control", type=Path, required=True, help="unix socket to create")
+    parser.add_argument(
+        "--at", type=Path, default=None, help="folder of the device paths (default: the file's)"
+    )
+    given = parser.parse_args(arguments)
+    try:
+        cabinet = Cabinet.load(given.file, given.at)
+    except (OSError, ValueError) as error:
+        print(f"{given.file}: {error}", file=sys.stderr)
+        return 2
+    asyncio.run(serve(cabinet, given.control))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
