@@ -1,1 +1,1 @@
-"""Water, gas, rain and level: pulse outputs, hall sensors, ultrasonic distance, 4..20 mA loops. Modbus ones are maps/*.toml."""
+"""Water, gas, rain and level: pulse outputs, hall sensors, ultrasonic distance, 4..20 mA loops."""
