@@ -26,7 +26,7 @@ SERVER_DAYS = 397
 _AUTHORITY_DAYS = 3650
 _EARLY = dt.timedelta(hours=1)  # a gateway's clock may be a little behind the hub's
 
-_GATEWAY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
+_GATEWAY = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")  # as the site file has it
 _RESERVED = re.compile(r"hub(?:-[0-9]+)?")
 
 
@@ -45,11 +45,11 @@ def check_gateway_id(gateway: str) -> None:
 
     The ACL writes the name into patterns, so `+`, `#`, `/` and `%` must not occur; `hub` and `hub-N` are receivers.
     """
-    if not _GATEWAY.fullmatch(gateway) or _RESERVED.fullmatch(gateway.lower()):
+    if not _GATEWAY.fullmatch(gateway) or _RESERVED.fullmatch(gateway):
         raise TrustError(
             f"{gateway!r} cannot be a gateway's id",
             code="ca.gateway-id",
-            hint="letters, digits, dots, dashes and underscores, at most 64; not hub or hub-N",
+            hint="lower-case letters, digits, dashes and underscores, at most 63; not hub or hub-N",
         )
 
 

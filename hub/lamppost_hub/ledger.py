@@ -1,0 +1,306 @@
+"""What every gateway has sent: one gap-free, hash-chained, Merkle-logged stream an epoch, archived as signed.
+
+`accept` decides what a verified batch is, and books it, inside the caller's transaction; nothing is remembered
+between calls but the database, so a kill at any point leaves the state of the last commit. States and transitions
+are written down in docs/formats/ledger.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from lamppost.envelope.merkle import HASH_SIZE, Frontier, root_from_inclusion
+from lamppost.envelope.seal import GENESIS, Header, Opened
+from lamppost.errors import TrustError
+from lamppost_hub.database import Database
+
+MAX_PENDING = 8  # unapproved epochs remembered for a gateway
+MAX_EVIDENCE = 16  # contradicting batches kept for a stream
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a receipt needs: the log that ends with the batch. Batch `seq` is leaf `seq` of `log_size` = seq + 1."""
+
+    log_size: int
+    root: bytes
+    path: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class New:
+    """Booked; durable, and queued for the sinks, when the transaction commits."""
+
+    proof: Proof
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """These very bytes are booked already; the proof is the one of the first time."""
+
+    proof: Proof
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Batches before this one are not here: resend from `next`."""
+
+    next: int
+    code: str = "ledger.missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Equivocation:
+    """Two different batches with one number: a clone or a rolled-back card. The stream is quarantined."""
+
+    code: str = "ledger.equivocation"
+
+
+@dataclass(frozen=True, slots=True)
+class ChainBroken:
+    """The right number, but another predecessor, or reading numbers that were there already."""
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownEpoch:
+    """Nothing of this epoch is taken: pending until the operator approves, closed or quarantined for ever."""
+
+    code: str
+
+
+Outcome: TypeAlias = New | Duplicate | Missing | Equivocation | ChainBroken | UnknownEpoch
+
+_NOT_TAKEN = {
+    "epoch-pending": "ledger.epoch-pending",
+    "quarantined": "ledger.quarantined",
+    "closed": "ledger.epoch-closed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """The books of one (gateway, epoch). `size` batches are held, `head` is the digest of the newest body.
+
+    `readings` is the sum of the spans, `missing` how many reading numbers lie between them; UTC in nanoseconds.
+    """
+
+    number: int
+    gateway: str
+    epoch: str
+    state: str
+    began: int
+    frontier: Frontier
+    head: bytes
+    next_reading: int
+    readings: int
+    missing: int
+    received: int
+
+    @property
+    def size(self) -> int:
+        """How many batches are booked, which is the next expected number too."""
+        return self.frontier.size
+
+
+_STREAM = (
+    "SELECT s.number, g.id, s.epoch, s.state, s.began, s.frontier, s.head, s.next_reading, s.readings, s.missing,"
+    " s.received FROM streams s JOIN gateways g ON g.number = s.gateway"
+)
+
+
+class Ledger:
+    """The ledger's tables in hub.sqlite, used by one thread at a time."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def accept(self, opened: Opened, utc: int) -> Outcome:
+        """Book a verified batch of an enrolled gateway that arrived at `utc` (nanoseconds).
+
+        Call it inside `Database.transaction()` and answer only after the commit.
+        """
+        header = opened.header
+        with self._database.transaction():
+            stream = self._stream(header.gateway, header.epoch)
+            if stream is None:
+                return self._first_of_epoch(opened, utc)
+            if header.seq < stream.size:
+                return self._again(stream, opened, utc)
+            if stream.state != "open":
+                return UnknownEpoch(_NOT_TAKEN[stream.state])
+            return self._next(stream, opened, utc)
+
+    def _first_of_epoch(self, opened: Opened, utc: int) -> Outcome:
+        header = opened.header
+        (streams,) = self._database.row(
+            "SELECT count(*) FROM streams s JOIN gateways g ON g.number = s.gateway WHERE g.id = ?",
+            header.gateway,
+        ) or (0,)
+        if streams == 0 and header.seq > 0:
+            return Missing(0)
+        state = "open" if streams == 0 else "epoch-pending"
+        stream = self._create(header, state, utc)
+        if state == "open":
+            outcome = self._next(stream, opened, utc)
+            if isinstance(outcome, New):
+                return outcome
+            self._database.run("DELETE FROM streams WHERE number = ?", stream.number)
+            return outcome
+        self._forget_old_pending(header.gateway)
+        return UnknownEpoch(_NOT_TAKEN["epoch-pending"])
+
+    def _create(self, header: Header, state: str, utc: int) -> Stream:
+        self._database.run(
+            "INSERT INTO streams (gateway, epoch, state, began, frontier, head)"
+            " SELECT number, ?, ?, ?, ?, ? FROM gateways WHERE id = ?",
+            header.epoch,
+            state,
+            utc,
+            Frontier().to_bytes(),
+            GENESIS,
+            header.gateway,
+        )
+        stream = self._stream(header.gateway, header.epoch)
+        if stream is None:
+            raise TrustError(
+                f"no gateway {header.gateway!r} is enrolled",
+                code="registry.unknown-gateway",
+                hint="lamppost-hub enrol list DIR shows the enrolled ones",
+            )
+        return stream
+
+    def _forget_old_pending(self, gateway: str) -> None:
+        self._database.run(
+            "DELETE FROM streams WHERE state = 'epoch-pending' AND number IN ("
+            "SELECT s.number FROM streams s JOIN gateways g ON g.number = s.gateway"
+            " WHERE g.id = ? AND s.state = 'epoch-pending' ORDER BY s.number DESC LIMIT -1 OFFSET ?)",
+            gateway,
+            MAX_PENDING,
+        )
+
+    def _again(self, stream: Stream, opened: Opened, utc: int) -> Outcome:
+        row = self._database.row(
+            "SELECT digest, leaf, path FROM entries WHERE stream = ? AND seq = ?",
+            stream.number,
+            opened.header.seq,
+        )
+        if row is not None and row[0] == opened.digest:
+            return Duplicate(_proof(opened.header.seq, row[1], row[2]))
+        self._keep_evidence(stream, opened, "ledger.equivocation", utc)
+        self._database.run(
+            "UPDATE streams SET state = 'quarantined' WHERE number = ?", stream.number
+        )
+        self._database.run(
+            "UPDATE gateways SET state = 'quarantined' WHERE id = ? AND state = 'active'",
+            stream.gateway,
+        )
+        return Equivocation()
+
+    def _next(self, stream: Stream, opened: Opened, utc: int) -> Outcome:
+        header = opened.header
+        if header.seq > stream.size:
+            return Missing(stream.size)
+        if header.prev != stream.head:
+            self._keep_evidence(stream, opened, "ledger.chain-broken", utc)
+            return ChainBroken("ledger.chain-broken")
+        if header.first < stream.next_reading:
+            self._keep_evidence(stream, opened, "ledger.reading-overlap", utc)
+            return ChainBroken("ledger.reading-overlap")
+        return New(self._append(stream, opened, utc))
+
+    def _append(self, stream: Stream, opened: Opened, utc: int) -> Proof:
+        header, frontier = opened.header, stream.frontier
+        path = frontier.append_with_path(opened.leaf)
+        position = self._database.insert(
+            "INSERT INTO entries (gateway, stream, seq, first, count, received, digest, leaf, path, body)"
+            " SELECT gateway, number, ?, ?, ?, ?, ?, ?, ?, ? FROM streams WHERE number = ?",
+            header.seq,
+            header.first,
+            header.count,
+            utc,
+            opened.digest,
+            opened.leaf,
+            b"".join(path),
+            opened.body,
+            stream.number,
+        )
+        self._database.run(
+            "UPDATE streams SET frontier = ?, head = ?, next_reading = ?, readings = readings + ?,"
+            " missing = missing + ?, received = ? WHERE number = ?",
+            frontier.to_bytes(),
+            opened.digest,
+            header.first + header.count,
+            header.count,
+            header.first - stream.next_reading,
+            utc,
+            stream.number,
+        )
+        self._database.run("UPDATE gateways SET head = ? WHERE id = ?", position, header.gateway)
+        return Proof(frontier.size, frontier.root(), tuple(path))
+
+    def _keep_evidence(self, stream: Stream, opened: Opened, code: str, utc: int) -> None:
+        self._database.run(
+            "INSERT INTO evidence (stream, seq, code, at, body) SELECT ?, ?, ?, ?, ?"
+            " WHERE (SELECT count(*) FROM evidence WHERE stream = ?) < ?",
+            stream.number,
+            opened.header.seq,
+            code,
+            utc,
+            opened.body,
+            stream.number,
+            MAX_EVIDENCE,
+        )
+
+    def _stream(self, gateway: str, epoch: str) -> Stream | None:
+        row = self._database.row(_STREAM + " WHERE g.id = ? AND s.epoch = ?", gateway, epoch)
+        return None if row is None else _read_stream(row)
+
+    def streams(self, gateway: str | None = None) -> list[Stream]:
+        """All streams, or one gateway's, oldest first."""
+        if gateway is None:
+            rows = self._database.rows(_STREAM + " ORDER BY g.id, s.number")
+        else:
+            rows = self._database.rows(_STREAM + " WHERE g.id = ? ORDER BY s.number", gateway)
+        return [_read_stream(row) for row in rows]
+
+    def approve_epoch(self, gateway: str, epoch: str, record: bytes) -> None:
+        """Open a pending epoch, close the gateway's others, lift its quarantine; `record` is the signed reset.
+
+        Raises TrustError `ledger.no-such-epoch`.
+        """
+        with self._database.transaction():
+            stream = self._stream(gateway, epoch)
+            if stream is None or stream.state != "epoch-pending":
+                raise TrustError(
+                    f"{gateway} has no epoch {epoch} that waits for approval",
+                    code="ledger.no-such-epoch",
+                    hint="lamppost-hub fleet show DIR lists the epochs that wait",
+                )
+            self._database.run(
+                "UPDATE streams SET state = 'closed' WHERE state IN ('open', 'quarantined')"
+                " AND gateway = (SELECT number FROM gateways WHERE id = ?)",
+                gateway,
+            )
+            self._database.run(
+                "UPDATE streams SET state = 'open', approval = ? WHERE number = ?",
+                record,
+                stream.number,
+            )
+            self._database.run(
+                "UPDATE gateways SET state = 'active' WHERE id = ? AND state = 'quarantined'",
+                gateway,
+            )
+
+
+def _read_stream(row: tuple[object, ...]) -> Stream:
+    number, gateway, epoch, state, began, frontier, *rest = row
+    assert isinstance(frontier, bytes)
+    return Stream(number, gateway, epoch, state, began, Frontier.from_bytes(frontier), *rest)  # type: ignore[arg-type]
+
+
+def _proof(seq: int, leaf: bytes, joined: bytes) -> Proof:
+    path = tuple(joined[at : at + HASH_SIZE] for at in range(0, len(joined), HASH_SIZE))
+    return Proof(seq + 1, root_from_inclusion(leaf, seq, seq + 1, path), path)

@@ -1,0 +1,96 @@
+"""The tables of hub.sqlite. What each column means and which states there are: docs/formats/ledger.md."""
+
+from __future__ import annotations
+
+SCHEMA = """
+CREATE TABLE gateways (
+  number INTEGER PRIMARY KEY,
+  id TEXT NOT NULL UNIQUE,
+  state TEXT NOT NULL CHECK (state IN ('active', 'revoked', 'quarantined')),
+  enrolled INTEGER NOT NULL,
+  seen INTEGER NOT NULL DEFAULT 0,
+  head INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE TABLE keys (
+  kid BLOB PRIMARY KEY,
+  gateway INTEGER NOT NULL REFERENCES gateways,
+  pem BLOB NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('current', 'retired'))
+) STRICT;
+CREATE TABLE certificates (
+  serial TEXT PRIMARY KEY,
+  gateway INTEGER NOT NULL REFERENCES gateways,
+  issued INTEGER NOT NULL,
+  not_after INTEGER NOT NULL,
+  pem BLOB NOT NULL
+) STRICT;
+CREATE TABLE streams (
+  number INTEGER PRIMARY KEY,
+  gateway INTEGER NOT NULL REFERENCES gateways,
+  epoch TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('open', 'epoch-pending', 'quarantined', 'closed')),
+  began INTEGER NOT NULL,
+  frontier BLOB NOT NULL,
+  head BLOB NOT NULL,
+  next_reading INTEGER NOT NULL DEFAULT 0,
+  readings INTEGER NOT NULL DEFAULT 0,
+  missing INTEGER NOT NULL DEFAULT 0,
+  received INTEGER NOT NULL DEFAULT 0,
+  approval BLOB,
+  UNIQUE (gateway, epoch)
+) STRICT;
+CREATE TABLE entries (
+  position INTEGER PRIMARY KEY AUTOINCREMENT,
+  gateway INTEGER NOT NULL REFERENCES gateways,
+  stream INTEGER NOT NULL REFERENCES streams,
+  seq INTEGER NOT NULL,
+  first INTEGER NOT NULL,
+  count INTEGER NOT NULL,
+  received INTEGER NOT NULL,
+  digest BLOB NOT NULL,
+  leaf BLOB NOT NULL,
+  path BLOB NOT NULL,
+  body BLOB NOT NULL,
+  UNIQUE (stream, seq)
+) STRICT;
+CREATE INDEX entries_of_gateway ON entries (gateway, position);
+CREATE TABLE evidence (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  stream INTEGER NOT NULL REFERENCES streams,
+  seq INTEGER NOT NULL,
+  code TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  body BLOB NOT NULL
+) STRICT;
+CREATE TABLE cursors (
+  sink TEXT NOT NULL,
+  gateway INTEGER NOT NULL REFERENCES gateways,
+  through INTEGER NOT NULL,
+  PRIMARY KEY (sink, gateway)
+) STRICT;
+CREATE TABLE dead_letters (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  sink TEXT NOT NULL,
+  position INTEGER NOT NULL REFERENCES entries,
+  state TEXT NOT NULL CHECK (state IN ('parked', 'queued')),
+  code TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  UNIQUE (sink, position)
+) STRICT;
+CREATE TABLE refused (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  at INTEGER NOT NULL,
+  gateway TEXT NOT NULL,
+  topic TEXT NOT NULL,
+  code TEXT NOT NULL,
+  size INTEGER NOT NULL,
+  head BLOB NOT NULL
+) STRICT;
+CREATE TABLE counters (
+  gateway TEXT NOT NULL,
+  name TEXT NOT NULL,
+  count INTEGER NOT NULL,
+  PRIMARY KEY (gateway, name)
+) STRICT, WITHOUT ROWID
+"""
