@@ -149,7 +149,7 @@ def _walk(data: bytes, position: int) -> None:
                 raise malformed("ends inside a string")
             position += number
         elif major in (_ARRAY, _MAP):
-            if len(pending) >= MAX_DEPTH:
+            if len(pending) > MAX_DEPTH:
                 raise malformed(f"nested deeper than {MAX_DEPTH}")
             pending.append(number * (major - 3))  # a map of n has 2 n items
     if position != len(data):
