@@ -26,6 +26,7 @@ from lamppost_drivers.contract import Driver
 from lamppost_drivers.electricity import sunspec
 from lamppost_drivers.flow import loop, pulse, ultrasonic
 from lamppost_drivers.mapfile import LIMIT, MapError, load
+from lamppost_drivers.mbus import meter
 
 _CODE = (
     plantower,

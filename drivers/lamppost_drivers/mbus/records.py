@@ -1,5 +1,6 @@
-"""Records of a meter's answer: DIF, VIF and data become values with a quantity and a unit. Source: EN 13757-3, clauses 5 to 8.
+"""Records of a meter's answer: DIF, VIF and data become values with a quantity and a unit.
 
+Source: EN 13757-3, clauses 5 to 8.
 A number that is no number (BCD digits above 9, NaN, a date that says "invalid") has the value None.
 """
 
@@ -47,7 +48,7 @@ _BCD = (9, 0xA, 0xB, 0xC, 0xE)
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One value: what it is, which storage, tariff and sub-unit it belongs to, and VIF extensions that change its sense."""
+    """One value: what it is, its storage, tariff and sub-unit, and the VIF extensions that change its sense."""
 
     quantity: str
     unit: str
@@ -177,10 +178,10 @@ class _Reader:
 
     def _meaning(self) -> tuple[Meaning, tuple[int, ...]]:
         vif = self._byte()
-        extensions = self._extensions(vif)
-        if vif & 0x7F == 0x7C:
+        if vif & 0x7F == 0x7C:  # the unit as text, before the extensions
             text = self._take(self._byte())[::-1].decode("latin-1")
-            return Meaning(text, ""), tuple(extensions)
+            return _combined(Meaning(text, ""), self._extensions(vif))
+        extensions = self._extensions(vif)
         if vif in (0xFB, 0xFD):
             code = (0x200 if vif == 0xFB else 0x100) + (extensions.pop(0) & 0x7F)
             meaning = TABLE.get(code, UNKNOWN)
@@ -220,6 +221,8 @@ class _Reader:
             )
         if 0xE0 <= length <= 0xEF:
             return self._take(length - 0xE0)[::-1].hex(" ").upper()
+        if 0xF0 <= length <= 0xF4:
+            return self._take(4 * (length - 0xEC))[::-1].hex(" ").upper()
         raise FrameError(f"variable length {length:#04x} is reserved")
 
 
@@ -242,7 +245,7 @@ def _scaled(number: float | int | None, factor: Fraction) -> float | int | None:
     if number is None:
         return None
     if isinstance(number, float):
-        return number * float(factor)
+        return number * factor.numerator / factor.denominator
     exact = number * factor
     return int(exact) if exact.denominator == 1 else exact.numerator / exact.denominator
 

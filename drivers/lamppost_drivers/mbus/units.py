@@ -1,4 +1,4 @@
-"""What a value information field means: quantity, unit and factor. Our own table of EN 13757-3, tables 10, 12 and 14."""
+"""What a value information field means: quantity, unit, factor. Our own table of EN 13757-3, tables 10, 12 and 14."""
 
 from __future__ import annotations
 
