@@ -119,7 +119,7 @@ class Bench:
         self.port = free_port()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
-    def prepare(self) -> None:
+    def prepare(self, site: str = SITE, cabinet: Path = CABINET) -> None:
         """Keys, certificates, broker settings and the site file, by the product's own commands."""
         self._command("lamppost-hub", "init", self.hub, "--id", HUB_ID, "--host", "localhost",
                       "--port", self.port)  # fmt: skip
@@ -127,9 +127,9 @@ class Bench:
         self._command("lamppost", "enrol", GATEWAY, "--local", self.hub, "--state",
                       self.gateway_state)  # fmt: skip
         self.site_file.write_text(
-            SITE.format(gateway=GATEWAY, hub=HUB_ID, port=self.port, folder=self.folder)
+            site.format(gateway=GATEWAY, hub=HUB_ID, port=self.port, folder=self.folder)
         )
-        shutil.copy(CABINET, self.folder / "cabinet.toml")
+        shutil.copy(cabinet, self.folder / "cabinet.toml")
 
     def start_cabinet(self) -> None:
         """The simulated lines and devices."""
