@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 import ssl
+import struct
+from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.exception import MQTTException
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -28,19 +32,29 @@ from lamppost.uplink.faults import fault
 from lamppost.uplink.tls import RevealingSocket, TlsFiles, dial, explain
 from lamppost.uplink.transport import Ack, Incoming
 
+log = logging.getLogger(__name__)
+
 MAX_WAITING = (
     512  # messages from the broker not yet looked at; more are dropped, receipts can be had again
 )
+RECEIVE_MAXIMUM = 20  # publishes without a PUBACK at a time; the broker may ask for fewer
 DOWN_PACKET = 64 * 1024  # bytes; asked of the broker with CONNECT, enforced by `tls.MAX_INCOMING`
 
 # MQTT 5 reason codes
 _NO_MATCHING_SUBSCRIBERS = 0x10
+_UNSPECIFIED = 0x80
 _BAD_CLIENT_ID = 0x85
 _BAD_USER = 0x86
 _NOT_AUTHORISED = 0x87
 _TAKEN_OVER = 0x8E
 _TOO_LARGE = 0x95
+_NONSENSE = (MQTTException, struct.error, LookupError, TypeError, ValueError)
 _FORBIDDEN = frozenset({_BAD_CLIENT_ID, _BAD_USER, _NOT_AUTHORISED})
+
+
+_HUNG_UP = (
+    "hung up without a word: a restart, or a second client with this identity (a cloned card)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +150,9 @@ class _Connection:
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._subscribed: asyncio.Future[None] = self._loop.create_future()
         self._lost: LamppostError | None = None
+        self._queue: deque[tuple[str, bytes, asyncio.Future[Ack]]] = deque()
         self._pending: dict[int, asyncio.Future[Ack]] = {}
+        self._unanswered_limit = RECEIVE_MAXIMUM
         self._waiting: list[Incoming] = []
         self._news = asyncio.Event()
         self._misc: asyncio.Task[None] | None = None
@@ -186,15 +202,21 @@ class _Connection:
         if self._lost is not None:
             done.set_exception(self._lost)
             return done
-        extras = _properties(PacketTypes.PUBLISH)
-        if self._address.message_expiry is not None:
-            extras.MessageExpiryInterval = math.ceil(self._address.message_expiry)
-        sent = self._client.publish(topic, payload, qos=1, properties=extras)
-        if sent.rc not in (paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_QUEUE_SIZE):
-            done.set_exception(fault("uplink.lost", paho.error_string(sent.rc)))
-        else:
-            self._pending[sent.mid] = done
+        self._queue.append((topic, payload, done))
+        self._feed()
         return done
+
+    def _feed(self) -> None:
+        """Hand on what MQTT's flow control (MQTT 5, 4.9) allows now."""
+        while self._queue and len(self._pending) < self._unanswered_limit:
+            topic, payload, done = self._queue.popleft()
+            extras = _properties(PacketTypes.PUBLISH)
+            if self._address.message_expiry is not None:
+                extras.MessageExpiryInterval = math.ceil(self._address.message_expiry)
+            sent = self._client.publish(topic, payload, qos=1, properties=extras)
+            self._pending[sent.mid] = done
+            if sent.rc != paho.MQTT_ERR_SUCCESS:
+                self._fail(fault("uplink.lost", paho.error_string(sent.rc)))
 
     async def next_message(self) -> Incoming:
         """The oldest unread message; what arrived before a loss is still handed out."""
@@ -241,16 +263,21 @@ class _Connection:
 
     def _readable(self) -> None:
         """Read until TLS holds nothing back: decrypted bytes do not make the descriptor readable again."""
-        while self._client.loop_read() == paho.MQTT_ERR_SUCCESS:
-            if self._sock.fileno() < 0 or not self._sock.pending():
-                break
+        try:
+            while self._client.loop_read() == paho.MQTT_ERR_SUCCESS:
+                if self._sock.fileno() < 0 or not self._sock.pending():
+                    break
+        except _NONSENSE as error:  # paho parses without much doubt: bytes can make it stumble
+            log.warning("the broker sent what no MQTT client understands", exc_info=True)
+            self._unwatch()
+            self._fail(fault("uplink.lost", f"not understood from the broker: {error!r}"))
 
     def _writable(self) -> None:
         self._client.loop_write()
 
     def _on_connect(
         self,
-        client: paho.Client,
+        _client: paho.Client,
         _user: Any,
         _flags: Any,
         reason: ReasonCode,
@@ -261,7 +288,7 @@ class _Connection:
         if reason.is_failure:
             self._fail(_refusal(reason, self._address))
             return
-        client.max_inflight_messages_set(min(20, getattr(extras, "ReceiveMaximum", 20)))
+        self._unanswered_limit = min(RECEIVE_MAXIMUM, getattr(extras, "ReceiveMaximum", 65535))
         self._opened.set_result(None)
         self._news.set()
 
@@ -281,6 +308,7 @@ class _Connection:
         self, _client: paho.Client, _user: Any, mid: int, reason: ReasonCode, _extras: Any
     ) -> None:
         done = self._pending.pop(mid, None)
+        self._loop.call_soon(self._feed)  # not here: paho still holds its locks
         if done is None or done.done():
             return
         if not reason.is_failure:
@@ -316,7 +344,8 @@ class _Connection:
                 self._fail(explained)
                 return
         if self._opened.done():
-            self._fail(fault("uplink.lost", f"{at.host} port {at.port}: {cause or reason}"))
+            text = cause or (_HUNG_UP if reason.value == _UNSPECIFIED else reason)
+            self._fail(fault("uplink.lost", f"{at.host} port {at.port}: {text}"))
         else:
             text = f"{at.host} port {at.port} closed the connection before answering ({cause or reason})"
             self._fail(fault("uplink.unreachable", text))
@@ -324,11 +353,12 @@ class _Connection:
     def _fail(self, why: LamppostError) -> None:
         if self._lost is None:
             self._lost = why
-        for done in self._pending.values():
+        for done in (*self._pending.values(), *(late for _, _, late in self._queue)):
             if not done.done():
                 done.set_exception(self._lost)
                 done.exception()  # seen: the sender may have let go of it already
         self._pending.clear()
+        self._queue.clear()
         self._news.set()
 
 
