@@ -23,7 +23,7 @@ from lamppost_drivers.air import (
     winsen,
 )
 from lamppost_drivers.contract import Driver
-from lamppost_drivers.electricity import sunspec
+from lamppost_drivers.electricity import p1, sunspec
 from lamppost_drivers.flow import loop, pulse, ultrasonic
 from lamppost_drivers.mapfile import LIMIT, MapError, load
 from lamppost_drivers.mbus import meter
@@ -39,9 +39,11 @@ _CODE = (
     winsen,
     honeywell,
     sunspec,
+    p1,
     pulse,
     ultrasonic,
     loop,
+    meter,
 )
 
 _FIRST_LINE = re.compile(rb'model\s*=\s*"([a-z0-9][a-z0-9_-]*)"')
