@@ -84,7 +84,8 @@ class Ring:
 
     def read(self, after: int, limit: int) -> list[Stored]:
         """Stored records with span.first > after, oldest first, about `limit` bytes of payload."""
-        found, taken = [], 0
+        found: list[Stored] = []
+        taken = 0
         with self._lock:
             for stored in self._stored:
                 if stored.span.first > after:
