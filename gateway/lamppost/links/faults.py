@@ -1,0 +1,138 @@
+"""The errors of links: stable codes, and a hint that says what to do at the cabinet."""
+
+from __future__ import annotations
+
+import errno
+import grp
+import os
+from pathlib import Path
+
+from lamppost.errors import LinkError
+
+
+class CorruptError(LinkError):
+    """`link.corrupt`: bytes came, but no sound answer. `ended`: the answer is over, nothing of it can still come."""
+
+    def __init__(self, message: str, *, ended: bool, hint: str) -> None:
+        super().__init__(message, code="link.corrupt", hint=hint, retry=True)
+        self.ended = ended
+
+
+class RefusedError(LinkError):
+    """`link.refused`: the device answered with the Modbus exception `number` (application protocol 1.1b3, clause 7)."""
+
+    def __init__(self, message: str, number: int) -> None:
+        meaning = _EXCEPTIONS.get(number, "an exception of its own")
+        super().__init__(
+            f"{message}: exception {number} ({meaning})",
+            code="link.refused",
+            hint=_EXCEPTION_HINTS.get(number, "look the number up in the device's manual"),
+            retry=number in (5, 6, 10, 11),
+        )
+        self.number = number
+
+
+_EXCEPTIONS = {
+    1: "illegal function",
+    2: "illegal data address",
+    3: "illegal data value",
+    4: "server device failure",
+    5: "acknowledge",
+    6: "server device busy",
+    8: "memory parity error",
+    10: "gateway path unavailable",
+    11: "gateway target device failed to respond",
+}
+_EXCEPTION_HINTS = {
+    1: "check that the model in the site file is the one in the cabinet",
+    2: "check that the model in the site file is the one in the cabinet, and its firmware",
+    3: "check that the model in the site file is the one in the cabinet",
+    4: "the device reports a failure of its own: restart it, or replace it",
+    5: "the device asks for patience; nothing to do unless it stays so",
+    6: "the device asks for patience; poll it less often if it stays so",
+    10: "check the serial settings of the Modbus gateway",
+    11: "check power and wiring of the device behind the Modbus gateway",
+}
+
+
+def no_answer(what: str, seconds: float) -> LinkError:
+    """`link.no-answer`: not one byte of an answer in time."""
+    return LinkError(
+        f"{what}: no answer within {seconds:g} s",
+        code="link.no-answer",
+        hint="check power, wiring (A and B), unit id, baud rate and parity of the device",
+        retry=True,
+    )
+
+
+def corrupt(what: str, got: bytes, *, ended: bool, echo: bool = False) -> CorruptError:
+    """`link.corrupt`; `echo`: what came back is our own request."""
+    if echo:
+        message = f"{what}: our own request came back"
+        hint = "the adapter does not switch its receiver off while sending: check its direction control or echo setting"
+        return CorruptError(message, ended=ended, hint=hint)
+    hint = "check termination, bias and shield of the line, parity, and that no two devices share a unit id"
+    return CorruptError(f"{what}: damaged answer {got[:40].hex()}", ended=ended, hint=hint)
+
+
+def lost(where: str, why: object = "hung up") -> LinkError:
+    """`link.lost`: it was open and is no more."""
+    return LinkError(
+        f"{where}: lost ({why})",
+        code="link.lost",
+        hint="check the plug; the link is opened again as soon as it is back",
+        retry=True,
+    )
+
+
+def cannot_open(path: Path, why: OSError, holder: str = "") -> LinkError:
+    """Why a port does not open: `link.missing`, `link.busy`, `link.permission` or `link.settings`."""
+    if why.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO, errno.ENOTDIR, errno.EIO):
+        return LinkError(
+            f"{path}: no such port",
+            code="link.missing",
+            hint="plug the adapter in; see what is there with: ls -l /dev/serial/by-id",
+            retry=True,
+        )
+    if why.errno in (errno.EBUSY, errno.EWOULDBLOCK, errno.EAGAIN):
+        by = holder or "another process"
+        return LinkError(
+            f"{path}: held by {by}",
+            code="link.busy",
+            hint=f"end {by}, or give it another port",
+            retry=True,
+        )
+    if why.errno in (errno.EACCES, errno.EPERM):
+        group = _group_of(path)
+        return LinkError(
+            f"{path}: no permission",
+            code="link.permission",
+            hint=f"add the user to the group {group}: sudo usermod -aG {group} $USER; then log in again",
+        )
+    return LinkError(
+        f"{path}: {why.strerror or why}",
+        code="link.settings",
+        hint="the port does not do this baud rate, parity or stop bits; check the site file",
+    )
+
+
+def cannot_connect(where: str, why: str) -> LinkError:
+    """Why a TCP connection does not come about: always `link.missing`."""
+    return LinkError(
+        f"{where}: {why}",
+        code="link.missing",
+        hint=f"check power, cable and address of the device; try: nc -vz {where.replace(':', ' ')}",
+        retry=True,
+    )
+
+
+def not_open(where: str) -> LinkError:
+    """`link.lost` for use before `open` or after `close`."""
+    return lost(where, "not open")
+
+
+def _group_of(path: Path) -> str:
+    try:
+        return grp.getgrgid(os.stat(path).st_gid).gr_name
+    except (OSError, KeyError):
+        return "dialout"

@@ -1,0 +1,133 @@
+"""Modbus RTU over a serial port: one request at a time, the silences kept, a late answer never taken for another.
+
+An RTU answer does not say which request it answers. So after a time-out the unit is left alone for `late` seconds:
+what it still sends in that time finds nobody waiting for it. Other units may be asked meanwhile; their answers are
+told apart by unit id, function, byte count and CRC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lamppost.clock import monotonic_ns
+from lamppost.errors import LinkError
+from lamppost.links import faults, holder, modbus
+from lamppost.links.modbus import Request, Table
+from lamppost.links.serial import LineSettings, SerialPort
+
+_NS = 1_000_000_000
+_PATIENCE = _NS // 2
+"""How long we wait for a line to fall silent before we call it damaged."""
+_ADAPTER = 40_000_000
+"""What an adapter (USB latency timer, FIFO time-out) may add between two bytes of a frame."""
+_WORTH_SLEEPING = 4
+"""Missing characters from which on it pays not to wake for each."""
+
+
+class RtuLink:
+    """A `modbus.ModbusLink` on an RS-485 line or behind a USB adapter."""
+
+    def __init__(
+        self,
+        path: Path,
+        line: LineSettings,
+        timeout: float = 0.3,
+        *,
+        locks: Path = holder.LOCKS,
+    ) -> None:
+        self.where = str(path)
+        self.timeout = timeout
+        self.late = max(1.0, 3 * timeout)
+        self.stray = 0
+        self._path = path
+        self._line = line
+        self._locks = locks
+        self._silence = modbus.silence(line.baud, line.character)
+        self._port: SerialPort | None = None
+        self._free = 0  # when the next frame may begin
+        self._late_until: dict[int, int] = {}  # by unit: until when an answer given up may come
+
+    async def open(self) -> None:
+        """See `modbus.ModbusLink`. Raises LinkError `link.missing`, `.busy`, `.permission` or `.settings`."""
+        if self._port is None:
+            self._port = SerialPort.open(self._path, self._line, locks=self._locks)
+            self._free = monotonic_ns() + self._silence
+
+    def close(self) -> None:
+        """See `modbus.ModbusLink`."""
+        if self._port is not None:
+            self._port.close()
+            self._port = None
+
+    async def read(
+        self,
+        unit: int,
+        table: Table,
+        address: int,
+        count: int,
+        *,
+        timeout: float | None = None,
+        rest: float = 0.0,
+    ) -> Sequence[int]:
+        """See `modbus.ModbusLink`. Waits out a late answer of the same unit first."""
+        request = modbus.read_request(unit, table, address, count)
+        port = self._port
+        if port is None:
+            raise faults.not_open(self.where)
+        try:
+            await self._fall_silent(port, unit)
+            sent = await port.send(request.frame)
+            self._free = sent + self._silence
+            # Until the answer is here, whatever ends this wait leaves a late answer behind.
+            self._late_until[unit] = sent + round(self.late * _NS)
+            wait = round((self.timeout if timeout is None else timeout) * _NS)
+            answer = await self._answer(port, request, sent + wait, wait)
+        except LinkError as error:
+            if error.code == "link.lost":
+                self.close()
+            raise
+        self._free += max(0, round(rest * _NS) - self._silence)
+        return request.values(answer)
+
+    async def _fall_silent(self, port: SerialPort, unit: int) -> None:
+        """Wait until a frame to `unit` may begin; what comes in meanwhile is nobody's."""
+        if (late := self._late_until.get(unit, 0)) > monotonic_ns():
+            await port.until(late)
+        patience = max(monotonic_ns(), self._free) + _PATIENCE
+        while True:
+            await port.until(self._free)
+            noise = port.drain()
+            if not noise:
+                return
+            # Nobody knows when these came: the silence begins now.
+            self.stray += len(noise)
+            self._free = monotonic_ns() + self._silence
+            if self._free > patience:
+                raise faults.corrupt(f"{self.where}: never silent", noise, ended=True)
+
+    async def _answer(self, port: SerialPort, request: Request, deadline: int, wait: int) -> bytes:
+        """The PDU of the answer. `deadline` is for its first byte; the rest has the time that its length takes."""
+        buffer, damaged, character = b"", False, self._line.character
+        while chunk := await port.receive(deadline):
+            now = monotonic_ns()
+            self._free = now + self._silence
+            if not buffer:
+                deadline = max(deadline, now + 2 * request.length * character + _ADAPTER)
+            buffer += chunk
+            look = request.look(buffer)
+            if look.answer is not None:
+                self.stray += len(buffer) - len(look.answer) - 3
+                del self._late_until[request.unit]
+                return look.answer
+            if look.damaged and not damaged:
+                damaged = True
+                deadline = min(deadline, now + max(self._silence, _ADAPTER))
+            if look.missing > _WORTH_SLEEPING:
+                await port.until(min(deadline, now + (look.missing - 2) * character))
+        if not buffer:
+            raise faults.no_answer(f"{self.where}: {request}", wait / _NS)
+        if damaged:
+            del self._late_until[request.unit]
+        echo = request.is_echo(buffer)
+        raise faults.corrupt(f"{self.where}: {request}", buffer, ended=damaged, echo=echo)

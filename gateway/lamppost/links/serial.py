@@ -1,0 +1,183 @@
+"""Serial ports: pyserial opens and configures them, asyncio waits for their bytes. The only importer of pyserial.
+
+A port is ours alone: flock against programs that ask, TIOCEXCL against those that do not, and a lock file that names
+us to both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import os
+import select
+import termios
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import serial
+
+from lamppost.clock import monotonic_ns
+from lamppost.errors import LinkError
+from lamppost.links import faults, holder
+from lamppost.links.alarm import Alarm
+
+_CHUNK = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class LineSettings:
+    """How characters look on the line."""
+
+    baud: int = 9600
+    parity: Literal["N", "E", "O"] = "N"
+    stop_bits: Literal[1, 2] = 1
+    data_bits: Literal[7, 8] = 8
+
+    @property
+    def character(self) -> int:
+        """Nanoseconds a character takes: start, data, parity and stop bits."""
+        bits = 1 + self.data_bits + (self.parity != "N") + self.stop_bits
+        return bits * 1_000_000_000 // self.baud
+
+
+class SerialPort:
+    """An open port. Made by `SerialPort.open` on the running event loop; one reader and one writer at a time.
+
+    Times are nanoseconds of CLOCK_MONOTONIC (`clock.monotonic_ns`). Every method that touches the port raises
+    LinkError `link.lost` once it is unplugged or hung up; then only `close` is of use.
+    """
+
+    def __init__(self, port: serial.Serial, path: Path, line: LineSettings, locks: Path) -> None:
+        self.path = path
+        self.line = line
+        self._port = port
+        self._fd: int = port.fileno()
+        self._loop = asyncio.get_running_loop()
+        self._alarm = Alarm()
+        self._poll = select.poll()
+        self._poll.register(self._fd, 0)  # hang-ups are reported unasked
+        self._lock_file = holder.name_ourselves(path, locks)
+
+    @classmethod
+    def open(cls, path: Path, line: LineSettings, *, locks: Path = holder.LOCKS) -> SerialPort:
+        """Open `path` for us alone. Raises LinkError `link.missing`, `.busy`, `.permission` or `.settings`."""
+        try:
+            port = serial.Serial(
+                str(path),
+                baudrate=line.baud,
+                bytesize=line.data_bits,
+                parity=line.parity,
+                stopbits=line.stop_bits,
+                timeout=0,
+                write_timeout=0,
+                exclusive=True,
+            )
+        except (OSError, ValueError, termios.error) as why:  # SerialException is an OSError
+            raise _cannot_open(path, why, locks) from None
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(port.fileno(), termios.TIOCEXCL)
+        with contextlib.suppress(OSError, ValueError, NotImplementedError):
+            port.set_low_latency_mode(True)  # an FT232 then waits 1 ms instead of 16
+        return cls(port, path, line, locks)
+
+    def close(self) -> None:
+        """Give the port back; what was not sent yet is dropped. Harmless if done before."""
+        if self._fd < 0:
+            return
+        self._loop.remove_reader(self._fd)
+        self._loop.remove_writer(self._fd)
+        self._alarm.close()
+        with contextlib.suppress(OSError, termios.error):
+            # Without the flush, close may wait half a minute for a device that is gone.
+            termios.tcflush(self._fd, termios.TCOFLUSH)
+            fcntl.ioctl(self._fd, termios.TIOCNXCL)
+        self._fd = -1
+        with contextlib.suppress(OSError, termios.error):
+            self._port.close()
+        holder.unname(self._lock_file)
+
+    async def send(self, data: bytes) -> int:
+        """Write all of `data`; returns when its last bit will have left the wire, if the line is ours."""
+        start = monotonic_ns()
+        left = data
+        while left:
+            try:
+                left = left[os.write(self._descriptor(), left) :]
+            except BlockingIOError:
+                await self._writable()
+            except OSError as why:
+                raise faults.lost(str(self.path), why.strerror) from None
+        return start + len(data) * self.line.character
+
+    async def receive(self, deadline: int) -> bytes:
+        """What has come in, as soon as there is something; empty once `deadline` has passed."""
+        while not (data := self.drain()):
+            left = deadline - monotonic_ns()
+            if left <= 0:
+                return b""
+            await self._readable(left / 1e9)
+        return data
+
+    def drain(self) -> bytes:
+        """What has come in, without waiting."""
+        try:
+            data = os.read(self._descriptor(), _CHUNK)
+        except BlockingIOError:
+            return b""
+        except OSError as why:
+            raise faults.lost(str(self.path), why.strerror) from None
+        if not data and self._poll.poll(0):
+            raise faults.lost(str(self.path))
+        return data
+
+    async def until(self, ns: int) -> None:
+        """Wait, to about 0.1 ms, without listening."""
+        await self._alarm.until(ns)
+
+    def _descriptor(self) -> int:
+        if self._fd < 0:
+            raise faults.not_open(str(self.path))
+        return self._fd
+
+    async def _readable(self, seconds: float) -> None:
+        """Return when there may be bytes, or after about so many seconds."""
+        woken = self._loop.create_future()
+        timer = self._loop.call_later(seconds, _wake, woken)
+        self._loop.add_reader(self._fd, _wake, woken)
+        try:
+            await woken
+        finally:
+            timer.cancel()
+            if self._fd >= 0:
+                self._loop.remove_reader(self._fd)
+
+    async def _writable(self) -> None:
+        woken = self._loop.create_future()
+        self._loop.add_writer(self._fd, _wake, woken)
+        try:
+            await woken
+        finally:
+            if self._fd >= 0:
+                self._loop.remove_writer(self._fd)
+
+
+def _wake(woken: asyncio.Future[None]) -> None:
+    if not woken.done():
+        woken.set_result(None)
+
+
+def _cannot_open(path: Path, why: Exception, locks: Path) -> LinkError:
+    if isinstance(why, OSError) and why.errno is not None:
+        number, text = why.errno, os.strerror(why.errno)
+    elif isinstance(why, termios.error):
+        number, text = why.args[0], os.strerror(why.args[0])
+    else:  # pyserial says "could not configure port" without a number when there is no device behind the node
+        missing = isinstance(why, OSError)
+        number, text = (errno.ENXIO if missing else errno.EINVAL), str(why)
+    busy = number in (errno.EBUSY, errno.EAGAIN)
+    return faults.cannot_open(
+        path, OSError(number, text), holder.holder_of(path, locks) if busy else ""
+    )

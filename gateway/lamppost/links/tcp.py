@@ -1,0 +1,172 @@
+"""Modbus/TCP: one connection, transactions told apart by their number, reopened by whoever uses it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Sequence
+
+from lamppost.errors import LinkError
+from lamppost.links import faults, modbus
+from lamppost.links.modbus import Table
+
+_CONNECT = 3.0
+_SILENT_TIMEOUTS = 3
+"""Requests in a row without any answer after which the connection itself is in doubt."""
+_LAST_TRANSACTION = 0xFFFF
+
+
+class TcpLink:
+    """A `modbus.ModbusLink` to a server or to a gateway with a line of units behind it."""
+
+    late = 0.0  # a late answer has its own transaction number
+
+    def __init__(self, host: str, port: int = 502, timeout: float = 1.0) -> None:
+        self.where = f"{host}:{port}"
+        self.timeout = timeout
+        self.stray = 0
+        self._address = (host, port)
+        self._connection: _Connection | None = None
+        self._unanswered = 0
+
+    async def open(self) -> None:
+        """See `modbus.ModbusLink`. Raises LinkError `link.missing`."""
+        if self._connection is not None and self._connection.why is None:
+            return
+        self.close()
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(max(_CONNECT, self.timeout)) as limit:
+                _, self._connection = await loop.create_connection(_Connection, *self._address)
+        except OSError as error:  # TimeoutError is one, and so is the socket's own ETIMEDOUT
+            why = "no connection in time" if limit.expired() else error.strerror or str(error)
+            raise faults.cannot_connect(self.where, why) from None
+        self._unanswered = 0
+
+    def close(self) -> None:
+        """See `modbus.ModbusLink`."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    async def read(
+        self,
+        unit: int,
+        table: Table,
+        address: int,
+        count: int,
+        *,
+        timeout: float | None = None,
+        rest: float = 0.0,
+    ) -> Sequence[int]:
+        """See `modbus.ModbusLink`; `rest` is the business of the other end."""
+        del rest
+        request = modbus.read_request(unit, table, address, count)
+        connection = self._connection
+        if connection is None:
+            raise faults.not_open(self.where)
+        wait = self.timeout if timeout is None else timeout
+        try:
+            adu = await connection.ask(request, wait)
+        except LinkError:
+            self.close()
+            raise
+        finally:
+            self.stray += connection.take_stray()
+        if adu is None:
+            self._count_silence()
+            raise faults.no_answer(f"{self.where}: {request}", wait)
+        self._unanswered = 0
+        return request.values(request.pdu_of(adu))
+
+    def _count_silence(self) -> None:
+        self._unanswered += 1
+        if (
+            self._unanswered >= _SILENT_TIMEOUTS
+        ):  # half-open, or the far end is confused: begin anew
+            self.close()
+
+
+class _Connection(asyncio.Protocol):
+    """Sends one request at a time; answers of another transaction are counted and dropped."""
+
+    def __init__(self) -> None:
+        self.why: LinkError | None = None
+        self._transport: asyncio.Transport | None = None
+        self._buffer = b""
+        self._transaction = 0
+        self._waiter: asyncio.Future[bytes | None] | None = None
+        self._stray = 0
+
+    async def ask(self, request: modbus.Request, seconds: float) -> bytes | None:
+        """The ADU that answers, or None if none came in time. Raises LinkError `link.lost` or `link.corrupt`."""
+        if self.why is not None or self._transport is None:
+            raise self.why or faults.lost("connection")
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[bytes | None] = loop.create_future()
+        self._waiter = waiter
+        self._transaction = self._transaction % _LAST_TRANSACTION + 1
+        self._transport.write(request.adu(self._transaction))
+        timer = loop.call_later(seconds, _give_up, waiter)
+        try:
+            return await waiter
+        finally:
+            timer.cancel()
+            self._waiter = None
+
+    def take_stray(self) -> int:
+        """Answers since the last call that nobody waited for."""
+        found, self._stray = self._stray, 0
+        return found
+
+    def close(self) -> None:
+        """Hang up without waiting for what is unsent."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # --- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Connected: find out soon when the other end is gone without a word."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        found = transport.get_extra_info("socket")
+        if found is not None:
+            with contextlib.suppress(OSError):
+                found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 5000)
+
+    def data_received(self, data: bytes) -> None:
+        """Cut ADUs out of the stream; bytes that are no Modbus end the connection."""
+        self._buffer = self._buffer + data if self._buffer else data
+        try:
+            while length := modbus.adu_length(self._buffer):
+                if len(self._buffer) < length:
+                    return
+                adu, self._buffer = self._buffer[:length], self._buffer[length:]
+                self._take(adu)
+        except LinkError as why:
+            self._fail(why)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Reset, closed by the other end, or by us."""
+        self._fail(faults.lost("connection", exc or "closed by the other end"))
+
+    def _take(self, adu: bytes) -> None:
+        mine = int.from_bytes(adu[:2], "big") == self._transaction
+        if mine and self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(adu)
+        else:
+            self._stray += 1
+
+    def _fail(self, why: LinkError) -> None:
+        self.why = self.why or why
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(why)
+        self.close()
+
+
+def _give_up(waiter: asyncio.Future[bytes | None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
