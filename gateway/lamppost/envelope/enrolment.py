@@ -126,7 +126,9 @@ def _check_csr(pem: str, gateway: str, envelope_key: PublicKey) -> None:
         key = csr.public_key()
     except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
         raise _malformed("the certificate request cannot be read") from error
-    if not same or not isinstance(key, ec.EllipticCurvePublicKey):
+    if not (
+        same and isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
+    ):
         raise _malformed("not one P-256 certificate request")
     if PublicKey.of(key).kid == envelope_key.kid:
         raise _malformed("the TLS key is the envelope key; they must differ")

@@ -27,6 +27,7 @@ from lamppost.envelope.seal import (
     open_message,
     seal,
 )
+from lamppost.errors import TrustError
 
 TOPIC = "lamppost/gw-1/up"
 HUB = "hub.demo"
@@ -100,6 +101,11 @@ def refused(code: str) -> Any:
     """The one error class with this very code."""
     assert code in REFUSALS
     return pytest.raises(EnvelopeError, check=lambda error: error.code == code and not error.retry)
+
+
+def trust(code: str) -> Any:
+    """What is wrong with this machine's own keys and files."""
+    return pytest.raises(TrustError, check=lambda error: error.code == code and bool(error.hint))
 
 
 def plain_cbor(value: Any) -> bytes:
