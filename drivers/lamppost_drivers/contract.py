@@ -75,7 +75,8 @@ class Vector:
     """Bytes in, values out, with provenance; `expect` is None where the frame must be refused.
 
     For exchanges, `reply` holds what the device answers to each Read in turn; for register maps, `registers`
-    holds blocks by zero-based address.
+    holds blocks by zero-based address. `advertisement` and `key` are what a
+    broadcast driver is given.
     """
 
     note: str
@@ -83,6 +84,8 @@ class Vector:
     frame: bytes = b""
     reply: tuple[bytes, ...] = ()
     registers: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    advertisement: Advertisement | None = None
+    key: bytes = b""
 
 
 # -- stream: the device talks on its own ---------------------------------------------------------------------

@@ -22,6 +22,7 @@ from lamppost_drivers.air import (
     sps30,
     winsen,
 )
+from lamppost_drivers.ble import bthome, ruuvi
 from lamppost_drivers.contract import Driver
 from lamppost_drivers.electricity import p1, sunspec
 from lamppost_drivers.flow import loop, pulse, ultrasonic
@@ -44,6 +45,8 @@ _CODE = (
     ultrasonic,
     loop,
     meter,
+    bthome,
+    ruuvi,
 )
 
 _FIRST_LINE = re.compile(rb'model\s*=\s*"([a-z0-9][a-z0-9_-]*)"')
