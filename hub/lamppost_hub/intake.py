@@ -162,7 +162,8 @@ class Intake:
                 question = (header.gateway, header.epoch, outcome.next)
                 if question not in asked:  # one lost batch makes all behind it ask for the same
                     asked.add(question)
-                    said = {"epoch": header.epoch, "seq": header.seq, "next": outcome.next}
+                    said: dict[str, str | int] = {"epoch": header.epoch, "seq": header.seq}
+                    said["next"] = outcome.next
                     taken.answers.append(
                         self._statement("resend", outcome.code, header.gateway, said)
                     )
