@@ -13,16 +13,16 @@ import orjson
 
 from lamppost.aggregate import Carry, Timed, reduce_windows
 from lamppost.envelope.identity import Identity
-from lamppost.envelope.seal import Header, Sealed, seal
+from lamppost.envelope.seal import GENESIS, Header, Sealed, seal
 from lamppost.model import Batch, Gap, Instant, Severity, Span, Window
-from lamppost.ngsild.entities import DeviceState, SitePlan, device_entities, entities_of
+from lamppost.ngsild.entities import device_entities, entities_of
+from lamppost.ngsild.site import DeviceState, SitePlan
 from lamppost.packing import unpack
 from lamppost.ring import Ring, Stored
 from lamppost.timeline import Timeline
 
 READ_BYTES = 256 * 1024
 BATCH_READINGS = 4_000  # a backlog goes out in batches of at least this many, cut at a window's end
-FIRST_PREV = bytes(32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Outbound:
         gaps = [g for g in ring.gaps(after) if g.span.first <= portion.last]
         carry = Carry.from_bytes(head.state) if head and head.state else Carry()
         windows, carry = reduce_windows(portion.samples, self._width, self._kinds, carry)
-        sealed = self._seal(self._payload(windows, gaps), span, ring.epoch, head, identity)
+        sealed = self._seal(self._payload(windows, gaps, ring.epoch), span, ring.epoch, head, identity)
         ring.hold(
             Batch(
                 epoch=ring.epoch,
@@ -114,9 +114,9 @@ class Outbound:
             readings += record.span.count
         return Portion(samples, last) if samples else None
 
-    def _payload(self, windows: Sequence[Window], gaps: Sequence[Gap]) -> bytes:
+    def _payload(self, windows: Sequence[Window], gaps: Sequence[Gap], epoch: str) -> bytes:
         at = max(w.observed for w in windows)
-        entities = entities_of(windows, self._plan, gaps)
+        entities = entities_of(windows, self._plan, gaps, epoch=epoch)
         entities += device_entities(self._plan, _states(windows), at)
         return orjson.dumps(entities)
 
@@ -128,7 +128,7 @@ class Outbound:
             aud=identity.hub,
             epoch=epoch,
             seq=head.seq + 1 if head else 0,
-            prev=head.digest if head else FIRST_PREV,
+            prev=head.digest if head else GENESIS,
             first=span.first,
             count=span.count,
         )
