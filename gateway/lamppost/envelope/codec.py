@@ -1,8 +1,8 @@
 """Deterministic CBOR (RFC 8949 §4.2.1), of which only what COSE needs: the strict reader and the writer.
 
 Known kinds: integers of 64 bits, byte and text strings, arrays, maps keyed by integers or strings, null, and one tag
-around the whole. A walk over the heads bounds nesting and the number of items before any object is made; then
-cbor2 decodes; then the value is written again and must give the same bytes.
+around the whole. A walk over the heads bounds nesting and the number of items and demands the order of keys, before
+any object is made; then cbor2 decodes; then the value is written again and must give the same bytes.
 
 Why not cbor2's `canonical=True`: it sorts keys by length first (RFC 7049), COSE wants bytewise order (RFC 8949).
 """
@@ -47,11 +47,15 @@ def decode(data: bytes, limit: int = MAX) -> Value:
     _walk(data, start)
     try:
         value = cbor2.loads(data[start:] if start else data)
-        if tag is not None:
-            value = cbor2.CBORTag(tag, value)
-        same = encode(value) == data
-    except (cbor2.CBORError, TypeError, ValueError) as error:
+        # Keys are in order (the walk has seen to that) and keep it; lengths, heads and duplicates show here.
+        again = cbor2.dumps(value)
+    except cbor2.CBORError as error:
         raise malformed("not CBOR") from error
+    if tag is None:
+        same = again == data
+    else:
+        same = _head(_TAG, tag) == data[:start] and again == data[start:]
+        value = cbor2.CBORTag(tag, value)
     if not same:
         raise malformed("not deterministic CBOR")
     return value
@@ -122,35 +126,50 @@ def _argument(data: bytes, position: int) -> tuple[int, int]:
     return int.from_bytes(data[position:end], "big"), end
 
 
-def _walk(data: bytes, position: int) -> None:
-    """Refuse what would nest, grow or be of another kind, without making an object of it."""
-    pending = [1]
-    items = 0
-    while pending:
-        if not pending[-1]:
-            pending.pop()
-            continue
-        pending[-1] -= 1
-        items += 1
-        if items > MAX_ITEMS:
-            raise malformed(f"more than {MAX_ITEMS} items")
-        if position >= len(data):
-            raise malformed("ends too early")
-        head = data[position]
-        if head == _NULL:
-            position += 1
-            continue
-        major = head >> 5
-        if major >= _TAG:
+def _item(data: bytes, position: int) -> tuple[int, int, int]:
+    """Major type and number of the item at `position`, and where its head (of strings: the whole) ends."""
+    major = data[position] >> 5
+    if major >= _TAG:
+        if data[position] != _NULL:
             raise malformed("an inner tag, a float or a simple value")
-        number, position = _argument(data, position)
-        if major in (_BYTES, _TEXT):
-            if number > len(data) - position:
-                raise malformed("ends inside a string")
-            position += number
-        elif major in (_ARRAY, _MAP):
+        return major, 0, position + 1
+    number, position = _argument(data, position)
+    if major in (_BYTES, _TEXT):
+        if number > len(data) - position:
+            raise malformed("ends inside a string")
+        position += number
+    return major, number, position
+
+
+def _walk(data: bytes, position: int) -> None:
+    """Refuse what would nest, grow or be of another kind, and maps out of order, without making an object of it."""
+    pending = [1]  # items still to come, of every open container
+    maps: list[bytes | None] = [None]  # the last key of every open map, None for an array
+    items = 0
+    size = len(data)
+    while pending:
+        left = pending[-1]
+        if not left:
+            pending.pop()
+            maps.pop()
+            continue
+        pending[-1] = left - 1
+        items += 1
+        if items > MAX_ITEMS or position >= size:
+            raise malformed(
+                "ends too early" if position >= size else f"more than {MAX_ITEMS} items"
+            )
+        begin = position
+        major, number, position = _item(data, position)
+        last = maps[-1]
+        if last is not None and not left & 1:
+            if major > _TEXT or not last < data[begin:position]:
+                raise malformed("a map key of another kind, twice or out of order")
+            maps[-1] = data[begin:position]
+        if major in (_ARRAY, _MAP):
             if len(pending) > MAX_DEPTH:
                 raise malformed(f"nested deeper than {MAX_DEPTH}")
-            pending.append(number * (major - 3))  # a map of n has 2 n items
-    if position != len(data):
+            pending.append(number if major == _ARRAY else 2 * number)
+            maps.append(None if major == _ARRAY else b"")
+    if position != size:
         raise malformed("trailing bytes")
