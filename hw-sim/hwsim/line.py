@@ -30,7 +30,7 @@ class Line:
     """A paced serial segment, usable as a context manager.
 
     `Line("/run/sim/rs485-1", baud=9600, devices=[RtuUnit(1, ...)])`; every other keyword is one of `wire.Wire`:
-    `bits`, `half_duplex`, `echo`, `bit_error_rate`, `granularity`, `silence` (seconds), `seed`.
+    `bits`, `form`, `half_duplex`, `echo`, `bit_error_rate`, `granularity`, `silence` (seconds), `seed`.
     """
 
     def __init__(
@@ -201,10 +201,10 @@ class Line:
             self._wire.step(now, None)
             return [self._wake_out], self._wire.deadline()
         opened = terminal.opened()
-        speed = terminal.speed() if opened else None
+        speed, self._wire.driver_form = terminal.settings()
         if said := terminal.read():
-            self._wire.driver_wrote(said, now, speed or terminal.speed())
-        if arrived := self._wire.step(time.monotonic(), speed):
+            self._wire.driver_wrote(said, now, speed)
+        if arrived := self._wire.step(time.monotonic(), speed if opened else None):
             self._wire.stats.lost += len(arrived) - terminal.write(arrived)
         deadline = self._wire.deadline()
         if opened:

@@ -11,6 +11,7 @@ from types import TracebackType
 from hwsim.modbus import FaultyUnit
 
 _HEADER = 6
+_NOBODY = 11
 
 
 class TcpUnit(FaultyUnit):
@@ -29,7 +30,8 @@ class ModbusTcpServer:
         self.port = port
         self.requests = 0
         self.connections = 0
-        self._serving: set[asyncio.Task[None]] = set()
+        self.open: set[_Connection] = set()
+        self._drained = asyncio.Event()
         self._loop = asyncio.new_event_loop()
         self._server: asyncio.Server | None = None
         self._thread = threading.Thread(
@@ -72,55 +74,85 @@ class ModbusTcpServer:
 
     async def _listen(self) -> None:
         if self._server is None:
-            self._server = await asyncio.start_server(self._serve, self.host, self.port)
+            loop = asyncio.get_running_loop()
+            self._server = await loop.create_server(lambda: _Connection(self), self.host, self.port)
             self.port = self._server.sockets[0].getsockname()[1]
 
     async def _stop(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for task in self._serving:
-            task.cancel()
-        await asyncio.gather(*self._serving, return_exceptions=True)
+        if self._server is None:
+            return
+        self._server.close()
+        self._server = None
+        # A connection just accepted is a task of the loop until its transport stands.
+        await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
+        for connection in list(self.open):
+            connection.transport.abort()
+        if self.open:
+            self._drained.clear()
+            await self._drained.wait()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._serving.add(task)
+    def opened(self, connection: _Connection) -> None:
+        """A client came."""
+        self.open.add(connection)
         self.connections += 1
-        try:
-            while True:
-                header = await reader.readexactly(_HEADER)
-                body = await reader.readexactly(int.from_bytes(header[4:6], "big"))
-                if header[2:4] != b"\0\0" or len(body) < 2:
-                    break  # not Modbus: a real server hangs up
-                self._answer(header[:2], body, writer)
-        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
-            pass
-        finally:
-            self._serving.discard(task)
-            writer.transport.abort()
 
-    def _answer(self, transaction: bytes, body: bytes, writer: asyncio.StreamWriter) -> None:
-        self.requests += 1
-        unit = self.units.get(body[0])
-        if unit is None:
-            answer: tuple[float, bytes] | None = 0.0, bytes((body[1] | 0x80, 11))
-        else:
+    def closed(self, connection: _Connection) -> None:
+        """A client is gone."""
+        self.open.discard(connection)
+        if not self.open:
+            self._drained.set()
+
+
+class _Connection(asyncio.Protocol):
+    """One client: cuts the stream into requests and answers each when its unit is ready."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, server: ModbusTcpServer) -> None:
+        self._server = server
+        self._buffer = bytearray()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self._server.opened(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.closed(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while len(self._buffer) >= _HEADER:
+            size = int.from_bytes(self._buffer[4:6], "big")
+            if self._buffer[2:4] != b"\0\0" or size < 2:
+                self.transport.abort()  # not Modbus: a real server hangs up
+                return
+            if len(self._buffer) < _HEADER + size:
+                return
+            transaction, body = (
+                bytes(self._buffer[:2]),
+                bytes(self._buffer[_HEADER : _HEADER + size]),
+            )
+            del self._buffer[: _HEADER + size]
+            self._answer(transaction, body)
+
+    def _answer(self, transaction: bytes, body: bytes) -> None:
+        self._server.requests += 1
+        unit = self._server.units.get(body[0])
+        answer: tuple[float, bytes] | None = 0.0, bytes((body[1] | 0x80, _NOBODY))
+        if unit is not None:
             answer = unit.respond(body[1:], time.monotonic())
         if answer is None:
             return
         delay, pdu = answer
-        said = body[0]
-        if unit is not None and unit.faults.hits("wrong_unit", unit.seen):
-            said = said % 247 + 1
+        wrong = unit is not None and unit.faults.hits("wrong_unit", unit.seen)
+        said = body[0] % 247 + 1 if wrong else body[0]
         reply = transaction + b"\0\0" + (len(pdu) + 1).to_bytes(2, "big") + bytes((said,)) + pdu
         if delay > 0:
-            self._loop.call_later(delay, _send, writer, reply)
+            asyncio.get_running_loop().call_later(delay, self._send, reply)
         else:
-            _send(writer, reply)
+            self._send(reply)
 
-
-def _send(writer: asyncio.StreamWriter, reply: bytes) -> None:
-    if not writer.is_closing():
-        writer.write(reply)
+    def _send(self, reply: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(reply)

@@ -8,13 +8,16 @@ import fcntl
 import os
 import pty
 import select
+import termios
 import tty
 from pathlib import Path
 
 _TCGETS2 = 0x802C542A
-_SPEED_WORD = (
-    9  # termios2: four flag words, a line discipline, 19 characters, then c_ispeed and c_ospeed
-)
+# termios2: four flag words, a line discipline and 19 characters, then c_ispeed and c_ospeed.
+_CFLAG, _LFLAG, _SPEED_WORD = 2, 3, 9
+# A pty drops parity and size. The preload shim keeps them where a pty loses nothing, see preload/tty.c.
+_PARITY_IS_ON = 0o10000000000
+_SEVEN_BITS = 0o40000
 
 
 class Terminal:
@@ -45,11 +48,18 @@ class Terminal:
         """Whether a driver holds the port open now."""
         return not any(events & select.POLLHUP for _, events in self._poll.poll(0))
 
-    def speed(self) -> int:
-        """Bits a second that the driver set for sending."""
-        words = array.array("i", [0] * 16)
+    def settings(self) -> tuple[int, str]:
+        """What the driver set: bits a second for sending, and the form of a character, such as 8N1 or 7E1.
+
+        The form is right only for a driver under the preload shim: without it, a pty knows no parity.
+        """
+        words = array.array("I", [0] * 16)
         fcntl.ioctl(self.fd, _TCGETS2, words)
-        return words[_SPEED_WORD + 1] or words[_SPEED_WORD]
+        odd = "O" if words[_CFLAG] & termios.PARODD else "E"
+        parity = odd if words[_CFLAG] & _PARITY_IS_ON else "N"
+        size = 7 if words[_LFLAG] & _SEVEN_BITS else 8
+        stop = 2 if words[_CFLAG] & termios.CSTOPB else 1
+        return words[_SPEED_WORD + 1] or words[_SPEED_WORD], f"{size}{parity}{stop}"
 
     def read(self) -> bytes:
         """All that the driver wrote since; empty if nothing or if the port is closed."""

@@ -80,7 +80,8 @@ class Stats:
 class Wire:
     """One segment. `baud` None means: whatever speed the driver sets is right.
 
-    `bits` a character on the wire (10 for 8N1, 11 for 8E1 and 8N2). `granularity`: see `delivery.Delivery`.
+    `bits` a character on the wire (10 for 8N1, 11 for 8E1 and 8N2). `form` "8E1" sets them, and turns what a driver
+    with another size or parity hears and says into garbage. `granularity`: see `delivery.Delivery`.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Wire:
         baud: int | None = 9600,
         bits: int = 10,
         *,
+        form: str | None = None,
         half_duplex: bool = True,
         echo: bool = False,
         bit_error_rate: float = 0.0,
@@ -96,7 +98,10 @@ class Wire:
         seed: int = 0,
     ) -> None:
         self.baud = baud
-        self.bits = bits
+        self.bits = 1 + int(form[0]) + (form[1] != "N") + int(form[2]) if form else bits
+        self.form = form
+        self.driver_form = form
+        """What the driver set last; the caller keeps it."""
         self.half_duplex = half_duplex
         self.echo = echo
         self.bit_error_rate = bit_error_rate
@@ -266,6 +271,8 @@ class Wire:
         return spoilt
 
     def _mismatch(self) -> bool:
+        if self.form and self.driver_form and self.form[:2] != self.driver_form[:2]:
+            return True
         return self.baud is not None and abs(self._speed / self.baud - 1) > SPEED_TOLERANCE
 
     def _at_line_speed(self, data: bytes) -> bytes:
