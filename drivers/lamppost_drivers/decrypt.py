@@ -9,8 +9,8 @@ def aes_ccm(
     key: bytes, nonce: bytes, sealed: bytes, tag_length: int, associated: bytes = b""
 ) -> bytes:
     """Open AES-CCM (RFC 3610); the tag stands at the end of `sealed`. Raises FrameError for a wrong key or tag."""
-    from cryptography.exceptions import InvalidTag  # noqa: PLC0415  a gateway without keys never loads it
-    from cryptography.hazmat.primitives.ciphers.aead import AESCCM  # noqa: PLC0415
+    from cryptography.exceptions import InvalidTag  # a gateway without keys never loads it
+    from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 
     if len(key) not in (16, 24, 32):
         raise FrameError("encrypted, and no key of 16, 24 or 32 bytes is set")

@@ -55,7 +55,10 @@ _NUMBERS: tuple[tuple[str, str, float, float, Mapping[int, tuple[int, bool, int]
     ("current", "A", -33, 66, {0x43: (2, False, 1000), 0x5D: (2, True, 1000)}, _GAUGE),
     ("speed", "m/s", -100, 700, {0x44: (2, False, 100), 0x62: (4, True, 1_000_000)}, _GAUGE),
     ("uv_index", "/", 0, 20, {0x46: (1, False, 10)}, _GAUGE),
-    ("volume", "m3", 0, 4295, {0x47: (2, False, 10_000), 0x48: (2, False, 1_000_000), 0x4E: (4, False, 1_000_000)}, _COUNTER),
+    (
+        "volume", "m3", 0, 4295,
+        {0x47: (2, False, 10_000), 0x48: (2, False, 1_000_000), 0x4E: (4, False, 1_000_000)}, _COUNTER,
+    ),
     ("flow", "m3/h", 0, 66, {0x49: (2, False, 1000)}, _GAUGE),
     ("gas.volume", "m3", 0, 4_294_968, {0x4B: (3, False, 1000), 0x4C: (4, False, 1000)}, _COUNTER),
     ("water.volume", "m3", 0, 4295, {0x4F: (4, False, 1_000_000)}, _COUNTER),
@@ -70,8 +73,9 @@ _NUMBERS: tuple[tuple[str, str, float, float, Mapping[int, tuple[int, bool, int]
     ("light_level", "/", 0, 255, {0x64: (1, False, 1)}, _GAUGE),
 )  # fmt: skip
 _STATES = {
-    0x0F: "binary", 0x10: "power_on", 0x11: "opening", 0x15: "battery_low", 0x16: "battery_charging", 0x17: "co_detected",
-    0x18: "cold", 0x19: "connectivity", 0x1A: "door", 0x1B: "garage_door", 0x1C: "gas_detected", 0x1D: "heat",
+    0x0F: "binary", 0x10: "power_on", 0x11: "opening", 0x15: "battery_low", 0x16: "battery_charging",
+    0x17: "co_detected", 0x18: "cold", 0x19: "connectivity", 0x1A: "door", 0x1B: "garage_door", 0x1C: "gas_detected",
+    0x1D: "heat",
     0x1E: "light", 0x1F: "lock", 0x20: "moisture_detected", 0x21: "motion", 0x22: "moving", 0x23: "occupancy",
     0x24: "plug", 0x25: "presence", 0x26: "problem", 0x27: "running", 0x28: "safety", 0x29: "smoke", 0x2A: "sound",
     0x2B: "tamper", 0x2C: "vibration", 0x2D: "window",

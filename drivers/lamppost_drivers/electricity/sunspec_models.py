@@ -38,7 +38,7 @@ def _run(
     """Values of one type and unit that stand one after another; `sf` is the offset of their scale factor."""
     wire = WIRE.get(type_, type_)
     width = words_of(wire)
-    counter = type_ == "acc32" or unit in ("kWh", "kvarh", "kVAh")
+    counter = type_ == "acc32" or unit in ("kWh", "kvarh", "kVAh") or names.startswith("rain")
     registers = []
     for name in names.split():
         point = Point(name, unit, *bounds, Kind.COUNTER if counter else Kind.GAUGE)
@@ -136,7 +136,8 @@ WEATHER = (
     *_run(4, "pressure", "int16", "Pa", (50_000, 110_000), None, 100),
     *_run(5, "wind.speed", "int16", "m/s", (0, 75)),
     *_run(6, "wind.direction", "int16", "deg", (0, 360)),
-    *_run(7, "rain snow", "int16", "mm", (0, 5000)),
+    *_run(7, "rain", "int16", "mm", (0, 32767)),
+    *_run(8, "snow", "int16", "mm", (0, 5000)),
     *_run(9, "precipitation.type", "int16", "/", (0, 99)),
     *_run(10, "electric_field", "int16", "V/m", (-30_000, 30_000)),
     *_run(11, "surface_wetness", "int16", "Ohm", (0, 3.2e7), None, 1000),

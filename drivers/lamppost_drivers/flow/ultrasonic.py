@@ -34,7 +34,7 @@ def _maxbotix(
     model: str, products: tuple[str, ...], digits: int, divisor: int, no_target: int, nearest: float
 ) -> StreamDriver:
     line = re.compile(rb"R[0-9]{%d}\r" % digits)
-    good, none = b"R" + b"1765"[4 - digits :] + b"\r", b"R%d\r" % no_target
+    good, none = b"R" + b"1342"[4 - digits :] + b"\r", b"R%d\r" % no_target
     return StreamDriver(
         model=model,
         points=(Point("distance", "m", nearest, no_target / divisor),),
@@ -55,7 +55,7 @@ def _maxbotix(
         vectors=(
             Vector("hand-encoded", {"distance": int(good[1:-1]) / divisor}, good),
             Vector("nothing in sight", {"distance": Absent.NOT_AVAILABLE}, none),
-            Vector("a letter among the digits", None, good.replace(b"7", b"x")),
+            Vector("a letter among the digits", None, good.replace(b"4", b"x")),
         ),
     )
 
