@@ -137,7 +137,7 @@ class Intake:
         code = self._registry.refusal_of(batch.kid)
         if code is not None:
             return _Refusal(code, header.gateway, said)
-        outcome = self._ledger.accept(batch, utc)
+        outcome = self._ledger.accept(batch, utc, len(message.payload))
         self._registry.seen(header.gateway, utc)
         if isinstance(outcome, New | Missing):
             if isinstance(outcome, Missing):

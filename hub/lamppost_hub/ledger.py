@@ -84,7 +84,8 @@ _NOT_TAKEN = {
 class Stream:
     """The books of one (gateway, epoch). `size` batches are held, `head` is the digest of the newest body.
 
-    `readings` is the sum of the spans, `missing` how many reading numbers lie between them; UTC in nanoseconds.
+    `readings` is the sum of the spans, `missing` how many reading numbers lie between them,
+    `bytes` what the booked messages measured on the wire; UTC in nanoseconds.
     """
 
     number: int
@@ -97,6 +98,7 @@ class Stream:
     next_reading: int
     readings: int
     missing: int
+    bytes: int
     received: int
 
     @property
@@ -107,7 +109,7 @@ class Stream:
 
 _STREAM = (
     "SELECT s.number, g.id, s.epoch, s.state, s.began, s.frontier, s.head, s.next_reading, s.readings, s.missing,"
-    " s.received FROM streams s JOIN gateways g ON g.number = s.gateway"
+    " s.bytes, s.received FROM streams s JOIN gateways g ON g.number = s.gateway"
 )
 
 
@@ -117,8 +119,8 @@ class Ledger:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def accept(self, opened: Opened, utc: int) -> Outcome:
-        """Book a verified batch of an enrolled gateway that arrived at `utc` (nanoseconds).
+    def accept(self, opened: Opened, utc: int, size: int = 0) -> Outcome:
+        """Book a verified batch of an enrolled gateway that arrived at `utc` (nanoseconds), `size` bytes as sent.
 
         Call it inside `Database.transaction()` and answer only after the commit.
         """
@@ -126,14 +128,14 @@ class Ledger:
         with self._database.transaction():
             stream = self._stream(header.gateway, header.epoch)
             if stream is None:
-                return self._first_of_epoch(opened, utc)
+                return self._first_of_epoch(opened, utc, size)
             if header.seq < stream.size:
                 return self._again(stream, opened, utc)
             if stream.state != "open":
                 return UnknownEpoch(_NOT_TAKEN[stream.state])
-            return self._next(stream, opened, utc)
+            return self._next(stream, opened, utc, size)
 
-    def _first_of_epoch(self, opened: Opened, utc: int) -> Outcome:
+    def _first_of_epoch(self, opened: Opened, utc: int, size: int) -> Outcome:
         header = opened.header
         (streams,) = self._database.row(
             "SELECT count(*) FROM streams s JOIN gateways g ON g.number = s.gateway WHERE g.id = ?",
@@ -144,7 +146,7 @@ class Ledger:
         state = "open" if streams == 0 else "epoch-pending"
         stream = self._create(header, state, utc)
         if state == "open":
-            outcome = self._next(stream, opened, utc)
+            outcome = self._next(stream, opened, utc, size)
             if isinstance(outcome, New):
                 return outcome
             self._database.run("DELETE FROM streams WHERE number = ?", stream.number)
@@ -199,7 +201,7 @@ class Ledger:
         )
         return Equivocation()
 
-    def _next(self, stream: Stream, opened: Opened, utc: int) -> Outcome:
+    def _next(self, stream: Stream, opened: Opened, utc: int, size: int) -> Outcome:
         header = opened.header
         if header.seq > stream.size:
             return Missing(stream.size)
@@ -209,9 +211,9 @@ class Ledger:
         if header.first < stream.next_reading:
             self._keep_evidence(stream, opened, "ledger.reading-overlap", utc)
             return ChainBroken("ledger.reading-overlap")
-        return New(self._append(stream, opened, utc))
+        return New(self._append(stream, opened, utc, size))
 
-    def _append(self, stream: Stream, opened: Opened, utc: int) -> Proof:
+    def _append(self, stream: Stream, opened: Opened, utc: int, size: int) -> Proof:
         header, frontier = opened.header, stream.frontier
         path = frontier.append_with_path(opened.leaf)
         position = self._database.insert(
@@ -229,12 +231,13 @@ class Ledger:
         )
         self._database.run(
             "UPDATE streams SET frontier = ?, head = ?, next_reading = ?, readings = readings + ?,"
-            " missing = missing + ?, received = ? WHERE number = ?",
+            " missing = missing + ?, bytes = bytes + ?, received = ? WHERE number = ?",
             frontier.to_bytes(),
             opened.digest,
             header.first + header.count,
             header.count,
             header.first - stream.next_reading,
+            size,
             utc,
             stream.number,
         )

@@ -35,6 +35,7 @@ CREATE TABLE streams (
   next_reading INTEGER NOT NULL DEFAULT 0,
   readings INTEGER NOT NULL DEFAULT 0,
   missing INTEGER NOT NULL DEFAULT 0,
+  bytes INTEGER NOT NULL DEFAULT 0,
   received INTEGER NOT NULL DEFAULT 0,
   approval BLOB,
   UNIQUE (gateway, epoch)

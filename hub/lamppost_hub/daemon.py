@@ -1,0 +1,195 @@
+"""Composition root of `lamppost-hub receive`: builds the parts, runs them in one TaskGroup, stops on a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import re
+import signal
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lamppost.errors import SiteError
+from lamppost_hub.brake import Brake, Limits
+from lamppost_hub.ca import receiver_name
+from lamppost_hub.clock import Clock, SystemClock
+from lamppost_hub.database import Database
+from lamppost_hub.files import FileLock
+from lamppost_hub.folder import HubFolder
+from lamppost_hub.forward import Archive, Forwarder
+from lamppost_hub.founding import load_keys, open_database, receiver_certificate
+from lamppost_hub.intake import HubKeys, Intake, Taken
+from lamppost_hub.mqtt import BrokerAddress, MqttBroker
+from lamppost_hub.queue import Queue
+from lamppost_hub.receiver import Receiver
+from lamppost_hub.registry import Registry
+from lamppost_hub.sink_choice import ChosenSink, choose
+from lamppost_hub.thread import DatabaseThread
+from lamppost_hub.transport import Broker, Incoming
+
+log = logging.getLogger("lamppost_hub.daemon")
+
+LOCK_PAUSE = 2.0  # seconds between looks at whether another process still drains the queue
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the operator asked for on the command line."""
+
+    host: str | None = None
+    port: int | None = None
+    sinks: Sequence[str] = ("embedded",)
+    receiver: int = 1
+    group: str | None = None
+    limits: Limits = field(default_factory=Limits)
+
+
+def run(folder: HubFolder, choice: Choice, ready: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT. Raises before it serves where the folder or an option is wrong."""
+    if choice.group is not None and not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", choice.group):
+        raise SiteError(
+            f"{choice.group!r} is no group name",
+            code="hub.settings",
+            hint="letters, digits, dashes and underscores, at most 64",
+        )
+    clock = SystemClock()
+    settings = folder.settings()
+    name = receiver_name(choice.receiver)
+    if not (folder.tls / f"{name}.pem").exists():
+        receiver_certificate(folder, choice.receiver, clock)
+    keys = load_keys(folder)
+    database = open_database(folder)
+    address = BrokerAddress(
+        host=choice.host or settings.host,
+        port=choice.port or settings.port,
+        name=name,
+        certificate=folder.tls / f"{name}.pem",
+        key=folder.tls / f"{name}.key",
+        server_ca=folder.ca / "server-ca.pem",
+        group=choice.group,
+    )
+
+    def say_ready() -> None:
+        ready(f"{settings.id} at {address.host} port {address.port} as {name}")
+
+    async def serve() -> None:
+        hub = Hub(folder, choice, keys, database, clock, MqttBroker(address), say_ready)
+        await hub.run(_signalled())
+
+    try:
+        _loop_run(serve())
+    finally:
+        database.close()
+
+
+class Hub:
+    """The running receiver over any broker."""
+
+    def __init__(
+        self,
+        folder: HubFolder,
+        choice: Choice,
+        keys: HubKeys,
+        database: Database,
+        clock: Clock,
+        broker: Broker,
+        ready: Callable[[], None],
+    ) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._thread = DatabaseThread()
+        self._queue = Queue(database)
+        self._intake = Intake(database, keys, clock)
+        self._archive = Archive(keys.hub, Registry(database).signer_of)
+        self._sinks: list[ChosenSink] = [choose(spec, folder) for spec in choice.sinks]
+        self._forwarders: list[Forwarder] = []
+        self._gate = asyncio.Event()
+        self._ready = ready
+        names = [sink.name for sink in self._sinks]
+        self._brake = Brake(
+            self._gate, self._queue, names, folder.root, self._thread, clock, choice.limits
+        )
+        self._receiver = Receiver(
+            broker,
+            self._take,
+            clock,
+            gate=self._gate,
+            on_ready=self._first_ready,
+            on_new=self._wake,
+        )
+        self._was_ready = False
+
+    async def run(self, stop: Coroutine[Any, Any, None]) -> None:
+        """Until `stop` ends. Start order: brake, receiver, sinks; all are cancelled together."""
+        try:
+            async with asyncio.TaskGroup() as parts:
+                tasks = [
+                    parts.create_task(self._brake.run(), name="brake"),
+                    parts.create_task(self._receiver.run(), name="receiver"),
+                    parts.create_task(self._forward(), name="forward"),
+                ]
+                gc.collect()
+                gc.freeze()  # what is here now lives as long as the process; a large heap made opening slow
+                await stop
+                for task in tasks:
+                    task.cancel()
+        finally:
+            for sink in self._sinks:
+                await sink.close()
+            self._thread.close()
+
+    async def _take(self, group: Sequence[Incoming]) -> Taken:
+        return await self._thread.call(self._intake.take, group)
+
+    async def _forward(self) -> None:
+        """Only one process drains the queue; another receiver of the same folder waits for its turn."""
+        lock = FileLock(self._folder.delivery_lock)
+        while not lock.try_hold():
+            await self._clock.sleep(LOCK_PAUSE)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for sink in self._sinks:
+                    forwarder = Forwarder(
+                        sink.name,
+                        await sink.open(),
+                        self._queue,
+                        self._archive,
+                        self._thread,
+                        self._clock,
+                        lanes=sink.lanes,
+                    )
+                    self._forwarders.append(forwarder)
+                    group.create_task(forwarder.run(), name=f"sink {sink.name}")
+        finally:
+            lock.release()
+
+    def _first_ready(self) -> None:
+        if not self._was_ready:
+            self._was_ready = True
+            self._ready()
+        log.info("subscribed")
+
+    def _wake(self) -> None:
+        for forwarder in self._forwarders:
+            forwarder.wake()
+
+
+async def _signalled() -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await stop.wait()
+
+
+def _loop_run(main: Coroutine[Any, Any, None]) -> None:
+    factory = None
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(main)

@@ -1,0 +1,221 @@
+"""From the archive to a sink: in order a gateway, several gateways at a time, again until it worked.
+
+A failure that waiting can heal pauses that gateway's lane with a growing back-off; any other failure makes the batch
+a dead letter and the lane goes on. A batch may reach the sink twice (a kill between the sink's write and our
+bookmark), which is why sinks are idempotent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import orjson
+
+from lamppost.envelope.seal import SignerRecord, open_body
+from lamppost.errors import HubError, LamppostError, StoreError
+from lamppost_hub.backoff import Backoff
+from lamppost_hub.clock import Clock
+from lamppost_hub.delivery import Delivery
+from lamppost_hub.queue import Queue, Queued
+from lamppost_hub.sinks import Sink
+from lamppost_hub.thread import DatabaseThread
+
+log = logging.getLogger("lamppost_hub.forward")
+
+LANE = 32  # batches of one gateway between two bookmarks
+ROUND = 64  # gateways looked at in one round
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """How archived bodies become deliveries: the hub's id and the registry's keys."""
+
+    hub: str
+    signer_of: Callable[[bytes], SignerRecord | None]
+
+    def delivery(self, queued: Queued) -> Delivery:
+        """Verify the archived body once more, decompress and decode it.
+
+        Raises EnvelopeError where the archive is damaged, HubError `sink.payload` where a gateway signed something
+        that is no JSON array of objects.
+        """
+        opened = open_body(queued.body, aud=self.hub, signer_of=self.signer_of)
+        try:
+            entities = orjson.loads(opened.payload)
+        except orjson.JSONDecodeError as error:
+            raise _bad_payload(str(error)) from error
+        if not isinstance(entities, list) or not all(
+            isinstance(entity, dict) for entity in entities
+        ):
+            raise _bad_payload("not an array of objects")
+        return Delivery(
+            gateway=queued.gateway,
+            epoch=queued.epoch,
+            seq=queued.seq,
+            span_first=queued.first,
+            span_last=queued.first + queued.count - 1,
+            received_ns=queued.received,
+            entities=entities,
+        )
+
+
+class Forwarder:
+    """Drains the queue into one sink. `wake` tells it that there may be something new."""
+
+    def __init__(
+        self,
+        name: str,
+        sink: Sink,
+        queue: Queue,
+        archive: Archive,
+        thread: DatabaseThread,
+        clock: Clock,
+        *,
+        lanes: int = 1,
+        idle: float = 1.0,
+    ) -> None:
+        self.name = name
+        self._sink = sink
+        self._queue = queue
+        self._archive = archive
+        self._thread = thread
+        self._clock = clock
+        self._lanes = asyncio.Semaphore(lanes)
+        self._idle = idle
+        self._news = asyncio.Event()
+        self._paused: dict[str, tuple[float, Backoff]] = {}
+
+    def wake(self) -> None:
+        """Something was booked."""
+        self._news.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        backoff = Backoff(0.5, 30.0)
+        while True:
+            self._news.clear()
+            try:
+                moved = await self.round()
+                backoff.reset()
+            except StoreError as error:
+                log.error("%s: %s (%s)", error.code, error, error.hint)
+                await self._clock.sleep(backoff.pause())
+                continue
+            if not moved:
+                await self._rest()
+
+    async def _rest(self) -> None:
+        # Bounded, because another process may have queued a dead letter, and pauses end.
+        try:
+            async with asyncio.timeout(self._idle):
+                await self._news.wait()
+        except TimeoutError:
+            pass
+
+    async def round(self) -> bool:
+        """Offer what waits, each gateway's next batches, to the sink; True if anything moved."""
+        moved = await self._retry_dead_letters()
+        now = self._clock.monotonic()
+        behind = await self._thread.call(self._queue.behind, self.name)
+        ready = [gateway for gateway in behind if self._paused.get(gateway, (0.0,))[0] <= now]
+        async with asyncio.TaskGroup() as lanes:
+            tasks = [lanes.create_task(self._lane(gateway)) for gateway in ready[:ROUND]]
+        return any(task.result() for task in tasks) or moved
+
+    async def _lane(self, gateway: str) -> bool:
+        async with self._lanes:
+            waiting = await self._thread.call(self._queue.next_of, self.name, gateway, LANE)
+            reached = 0
+            try:
+                for queued in waiting:
+                    if not await self._offer(queued):
+                        break
+                    reached = queued.position
+            finally:
+                if reached:
+                    await self._thread.call(self._queue.delivered, self.name, gateway, reached)
+        return reached > 0
+
+    async def _offer(self, queued: Queued) -> bool:
+        """True if the sink has it, or never will have it and it is among the dead letters."""
+        try:
+            delivery = await self._thread.call(self._archive.delivery, queued)
+            await self._sink.write(delivery)
+        except LamppostError as error:
+            if error.retry:
+                self._pause(queued, error)
+                return False
+            await self._park(queued, error.code, str(error))
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            TypeError,
+            ValueError,
+            RecursionError,
+        ) as error:
+            # A sink that stumbles over one batch must not stop the others; the batch is kept with the reason.
+            log.exception(
+                "sink %s broke on %s/%d; please report it", self.name, queued.epoch, queued.seq
+            )
+            await self._park(queued, "sink.internal", repr(error))
+        else:
+            self._paused.pop(queued.gateway, None)
+        return True
+
+    def _pause(self, queued: Queued, error: LamppostError) -> None:
+        _, backoff = self._paused.get(queued.gateway, (0.0, Backoff(0.5, 60.0)))
+        pause = backoff.pause()
+        self._paused[queued.gateway] = (self._clock.monotonic() + pause, backoff)
+        log.warning(
+            "%s: %s: %s; %s waits %.1f s (%s)",
+            self.name,
+            error.code,
+            error,
+            queued.gateway,
+            pause,
+            error.hint,
+        )
+
+    async def _park(self, queued: Queued, code: str, reason: str) -> None:
+        log.error(
+            "%s: dead letter %s/%s/%d: %s: %s",
+            self.name,
+            queued.gateway,
+            queued.epoch,
+            queued.seq,
+            code,
+            reason,
+        )
+        await self._thread.call(
+            self._queue.park, self.name, queued, code, reason, self._clock.utc()
+        )
+
+    async def _retry_dead_letters(self) -> bool:
+        moved = False
+        for queued in await self._thread.call(self._queue.retried, self.name, LANE):
+            if queued.gateway in self._paused:
+                continue
+            try:
+                delivery = await self._thread.call(self._archive.delivery, queued)
+                await self._sink.write(delivery)
+            except LamppostError as error:
+                if error.retry:
+                    self._pause(queued, error)
+                    continue
+                await self._park(queued, error.code, str(error))
+            else:
+                await self._thread.call(self._queue.unpark, self.name, queued.position)
+            moved = True
+        return moved
+
+
+def _bad_payload(why: str) -> HubError:
+    return HubError(
+        f"the payload is refused: {why}",
+        code="sink.payload",
+        hint="a gateway signed what is no NGSI-LD batch: look at its version",
+    )

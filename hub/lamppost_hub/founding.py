@@ -1,0 +1,116 @@
+"""Making a hub, and letting gateways in: keys, certificates, bundles, reset records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from lamppost.envelope import codec, sign1
+from lamppost.envelope.enrolment import EnrolmentRequest
+from lamppost.envelope.identity import BUNDLE_SCHEMA
+from lamppost.envelope.keys import (
+    DecryptionKey,
+    FileSigner,
+    create_encryption_key,
+    create_signing_key,
+)
+from lamppost_hub.ca import Authority, Issued
+from lamppost_hub.clock import Clock
+from lamppost_hub.database import Database
+from lamppost_hub.folder import HubFolder, Settings
+from lamppost_hub.intake import HubKeys
+from lamppost_hub.ledger import Ledger
+from lamppost_hub.registry import Registry
+from lamppost_hub.schema import SCHEMA
+
+DEVICE_CA, SERVER_CA = "device-ca", "server-ca"
+RESET_TYPE = "application/vnd.lamppost.reset+cbor"
+
+
+def open_database(folder: HubFolder) -> Database:
+    """hub.sqlite. Raises StoreError as `Database.open`, SiteError where there is no hub."""
+    folder.settings()
+    return Database.open(folder.database, SCHEMA)
+
+
+def found(folder: HubFolder, settings: Settings, clock: Clock) -> None:
+    """Make a hub: authorities, certificates, keys, database; hub.toml is written last and makes it one."""
+    folder.create(settings)
+    utc = clock.utc()
+    devices = Authority.create(folder.ca, DEVICE_CA, utc)
+    Authority.create(folder.ca, SERVER_CA, utc).issue_server(folder.tls, [settings.host], utc)
+    devices.issue_receiver(folder.tls, 1, utc)
+    if not folder.signing_keys():  # keys of an init that was cut short are as good as any
+        create_signing_key(folder.keys / "signing-1.pem")
+    if not folder.encryption_keys():
+        create_encryption_key(folder.keys / "encryption-1.pem")
+    Database.open(folder.database, SCHEMA).close()
+    folder.write_settings(settings)
+
+
+def receiver_certificate(folder: HubFolder, number: int, clock: Clock) -> Issued:
+    """Make (or renew) the client certificate of the n-th receiver."""
+    return Authority.load(folder.ca, DEVICE_CA).issue_receiver(folder.tls, number, clock.utc())
+
+
+def load_keys(folder: HubFolder) -> HubKeys:
+    """The newest signing key, and every decryption key: a retired one is opened until its file is taken away."""
+    opening = [DecryptionKey.load(path) for path in folder.encryption_keys()]
+    signer = FileSigner.load(folder.signing_keys()[-1])
+    return HubKeys(folder.settings().id, signer, {key.kid: key for key in opening})
+
+
+def approve(
+    folder: HubFolder, database: Database, request: EnrolmentRequest, clock: Clock, *, replace: bool
+) -> tuple[Issued, bytes]:
+    """Enrol the gateway of a verified request; returns its certificate and the bundle to bring to it.
+
+    Raises as `Authority.issue_gateway` and `Registry.enrol`.
+    """
+    utc = clock.utc()
+    devices = Authority.load(folder.ca, DEVICE_CA)
+    issued = devices.issue_gateway(request.gateway, request.csr_pem.encode(), utc)
+    Registry(database).enrol(request.gateway, request.envelope_key, issued, utc, replace=replace)
+    return issued, _bundle(folder, request.gateway, issued)
+
+
+def _bundle(folder: HubFolder, gateway: str, issued: Issued) -> bytes:
+    signing = [FileSigner.load(path).public.pem() for path in reversed(folder.signing_keys())]
+    opening = [DecryptionKey.load(path).public.pem() for path in reversed(folder.encryption_keys())]
+    bundle: Mapping[str, str | list[str]] = {
+        "schema": BUNDLE_SCHEMA,
+        "gateway": gateway,
+        "hub": folder.settings().id,
+        "certificate": issued.pem.decode("ascii"),
+        "server_ca": (folder.ca / f"{SERVER_CA}.pem").read_text("ascii"),
+        "hub_signing": signing,
+        "hub_encryption": opening,  # the newest first: the gateway seals for that one
+    }
+    return (json.dumps(bundle, indent=1) + "\n").encode()
+
+
+def approve_epoch(
+    folder: HubFolder, database: Database, gateway: str, epoch: str, clock: Clock
+) -> None:
+    """Open a pending epoch with a signed reset record that names the head of every stream before it.
+
+    Raises TrustError `ledger.no-such-epoch`.
+    """
+    ledger = Ledger(database)
+    with database.transaction():
+        before = [
+            {"epoch": stream.epoch, "size": stream.size, "head": stream.head}
+            for stream in ledger.streams(gateway)
+            if stream.state != "epoch-pending"
+        ]
+        header = {sign1.CONTENT_TYPE: RESET_TYPE, sign1.CWT_CLAIMS: {sign1.SUB: gateway}}
+        content = {"epoch": epoch, "before": before, "approved": clock.utc() // 1_000_000_000}
+        signer = FileSigner.load(folder.signing_keys()[-1])
+        ledger.approve_epoch(gateway, epoch, sign1.sign1(signer, header, codec.encode(content)))
+
+
+def read_request_file(path: Path) -> bytes:
+    """The bytes of an enrolment request, at most a little more than the largest valid one."""
+    with path.open("rb") as file:
+        return file.read(1 << 15)
