@@ -179,7 +179,7 @@ class Daemon:
             ring=self._ring.stats(),
             pending=self._intake.pending,
             overflowed=self._intake.overflowed,
-            acquisition=self._acquisition.status(),
+            buses=self._acquisition.status(),
             uplink=self._uplink.status() if self._uplink else None,
             enrolment=self._enrolment,
         )

@@ -13,6 +13,7 @@ from lamppost import __version__
 from lamppost.errors import LamppostError
 
 COMMANDS = {
+    "buffer": ("lamppost.cli.buffer", "what the ring holds, and what the hub has proved"),
     "config": ("lamppost.cli.config", "check a site file"),
     "enrol": ("lamppost.cli.enrol", "make this gateway's keys and join a hub"),
     "run": ("lamppost.cli.run", "the daemon"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import asdict, fields
 from typing import Any
 
 from lamppost import __version__
 from lamppost.clock import Clock
-from lamppost.config.schema import ModbusTcpLink, Site
+from lamppost.config.schema import Site
 from lamppost.model import Batch, Instant
 from lamppost.ring import RingStats
 
@@ -20,7 +21,7 @@ def report(
     ring: RingStats,
     pending: int,
     overflowed: int,
-    acquisition: Any,
+    buses: Sequence[Any],
     uplink: Any,
     enrolment: str,
 ) -> dict[str, Any]:
@@ -36,8 +37,8 @@ def report(
         "clock": "synced" if clock.synced() else "unsynced",
         "ring": {**buffer_report(ring, via="daemon"), "pending": pending, "overflowed": overflowed},
         "uplink": _uplink(uplink, enrolment, now),
-        "buses": [_bus(bus, now) for bus in acquisition.buses],
-        "devices": [_device(d, site, now) for d in acquisition.devices],
+        "buses": [_bus(bus, now) for bus in buses],
+        "devices": [_device(device, now) for bus in buses for device in bus.devices],
     }
 
 
@@ -57,3 +58,49 @@ def buffer_report(stats: RingStats, head: Batch | None = None, *, via: str) -> d
         "bytes_limit": stats.bytes_limit,
         "batches_settled": (head.seq + 1 if head else 0) - stats.held,
     }
+
+
+def _uplink(uplink: Any, enrolment: str, now: Instant) -> dict[str, Any]:
+    """The uplink's own snapshot, with ages instead of instants; before enrolment, why there is none."""
+    if uplink is None:
+        return {
+            "state": "not-enrolled",
+            "code": enrolment,
+            "message": "this gateway has no identity yet",
+            "hint": "lamppost enrol GATEWAY --local HUB",
+            "batches_sent": 0,
+            "receipts_verified": 0,
+        }
+    return {**_aged(uplink, now, "since", "next_try", "last_receipt"), "state": uplink.state.value}
+
+
+def _bus(bus: Any, now: Instant) -> dict[str, Any]:
+    found = _aged(bus, now, "since", "next_try")
+    del found["devices"]
+    return {**found, "state": bus.state.value, "fault": asdict(bus.fault)}
+
+
+def _device(device: Any, now: Instant) -> dict[str, Any]:
+    """A device; `reason` is the worst quality among its newest readings, in the word that is sent to the hub."""
+    found = _aged(device, now, "since", "next_try", "at")
+    worst = max(device.readings, key=lambda r: r.quality.severity, default=None)
+    return {
+        **found,
+        "state": device.state.value,
+        "on": device.link if device.unit is None else f"{device.link}/{device.unit}",
+        "reason": worst.quality.reason if worst else "not read yet",
+        "fault": asdict(device.fault),
+        "counts": asdict(device.counts),
+        "readings": {
+            r.point: {"value": r.value, "quality": r.quality.reason} for r in device.readings
+        },
+    }
+
+
+def _aged(status: Any, now: Instant, *moments: str) -> dict[str, Any]:
+    """A status dataclass as a dictionary, its instants as seconds before now (ahead of now: negative)."""
+    found = {f.name: getattr(status, f.name) for f in fields(status)}
+    for moment in moments:
+        at = found.pop(moment)
+        found[f"{moment}_seconds_ago"] = round((now.ns - at.ns) / 1e9, 1) if at else None
+    return found

@@ -121,10 +121,10 @@ class Bench:
 
     def prepare(self, site: str = SITE, cabinet: Path = CABINET) -> None:
         """Keys, certificates, broker settings and the site file, by the product's own commands."""
-        self._command("lamppost-hub", "init", self.hub, "--id", HUB_ID, "--host", "localhost",
+        self.command("lamppost-hub", "init", self.hub, "--id", HUB_ID, "--host", "localhost",
                       "--port", self.port)  # fmt: skip
-        self._command("lamppost-hub", "broker-config", self.hub, "--port", self.port)
-        self._command("lamppost", "enrol", GATEWAY, "--local", self.hub, "--state",
+        self.command("lamppost-hub", "broker-config", self.hub, "--port", self.port)
+        self.command("lamppost", "enrol", GATEWAY, "--local", self.hub, "--state",
                       self.gateway_state)  # fmt: skip
         self.site_file.write_text(
             site.format(gateway=GATEWAY, hub=HUB_ID, port=self.port, folder=self.folder)
@@ -197,7 +197,8 @@ class Bench:
         path = self.folder / f"{name}.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def _command(self, *words: object) -> str:
+    def command(self, *words: object) -> str:
+        """Run one of the product's commands; raises BenchError with what it printed."""
         done = subprocess.run([str(w) for w in words], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             shown = " ".join(str(w) for w in words)
@@ -205,7 +206,7 @@ class Bench:
         return done.stdout
 
     def _json(self, *words: object) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self._command(*words))
+        found: dict[str, Any] = json.loads(self.command(*words))
         return found
 
     def _start(self, name: str, *words: object) -> None:

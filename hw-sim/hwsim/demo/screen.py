@@ -62,7 +62,7 @@ def _picture(story: Story, gateway: Mapping[str, Any], hub: Mapping[str, Any]) -
     left = max(0.0, story.seconds - story.elapsed)
     title = Text(f"Lamppost demo   {story.elapsed:4.0f} s, {left:.0f} s to go", style="bold")
     now = Text("Now     " + story.now, style="bold yellow")
-    rows = [
+    rows: list[Table | Text] = [
         title,
         _devices(gateway),
         Text("Ring    " + _ring(gateway)),
@@ -87,7 +87,7 @@ def _devices(gateway: Mapping[str, Any]) -> Table:
 
 
 def _latest(device: Mapping[str, Any]) -> str:
-    values = device.get("latest", {})
+    values = {point: r["value"] for point, r in device.get("readings", {}).items()}
     shown = [f"{values[p]:.5g} {unit}" for p, unit in SHOWN.items() if _is_number(values.get(p))]
     return "  ".join(shown[:4]) or device.get("reason", "")
 
