@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 MISSES_TO_DEATH = 3
+SOON = 0.2
+"""Seconds after which a device is asked again whose answer was damaged."""
 PROBE_SHARE = 0.02
 """Share of a bus that probes of dead devices may take from devices that answer."""
 LONGEST_PROBE_PAUSE = 25.0
@@ -90,11 +92,16 @@ class Health:
         self._turn(Event.ANSWER, now)
         return missed
 
-    def missed(self, now: float, rest: float = 0.0) -> None:
-        """It failed to answer. `rest`: leave it alone at least so long, as a late answer may still come."""
+    def missed(self, now: float, rest: float = 0.0, *, there: bool = False) -> None:
+        """It failed to answer. `rest`: leave it alone at least so long, as a late answer may still come.
+
+        `there`: it did answer, but damaged; then it is soon asked again.
+        """
         self.misses += 1
-        self.next_try = now + max(rest, self._pauses.after(self.misses))
         last = self.misses >= MISSES_TO_DEATH
+        soon = there and not last
+        pause = SOON * self.misses if soon else self._pauses.after(self.misses)
+        self.next_try = now + max(rest, pause)
         self._turn(Event.LAST_MISS if last else Event.MISS, now)
 
     def resting(self, now: float) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, Protocol, TypeAlias
 
 from pymodbus.exceptions import ModbusException
 from pymodbus.framer import FramerRTU, FramerSocket
@@ -18,9 +17,8 @@ from pymodbus.pdu import DecodePDU, ModbusPDU
 from pymodbus.pdu.bit_message import ReadCoilsRequest, ReadDiscreteInputsRequest
 from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, ReadInputRegistersRequest
 
-from lamppost.links.faults import CorruptError, RefusedError, corrupt
-
-Table: TypeAlias = Literal["input", "holding", "coil", "discrete"]
+from lamppost.links.faults import RefusedError, corrupt
+from lamppost.links.modbus_link import Table
 
 _READS: Mapping[Table, type[ModbusPDU]] = {
     "coil": ReadCoilsRequest,
@@ -38,53 +36,6 @@ _GLITCH = 2
 _decoder = DecodePDU(False)
 _rtu = FramerRTU(_decoder)
 _socket = FramerSocket(_decoder)
-
-
-class ModbusLink(Protocol):
-    """What a bus of Modbus units offers, whatever carries its frames."""
-
-    stray: int
-    """Bytes or frames that nobody had asked for."""
-
-    @property
-    def where(self) -> str:
-        """The port or address, for people."""
-        ...
-
-    @property
-    def timeout(self) -> float:
-        """Seconds a unit may take before it begins to answer."""
-        ...
-
-    @property
-    def late(self) -> float:
-        """Seconds after a request in which its answer, given up already, may still come and confuse the next."""
-        ...
-
-    async def open(self) -> None:
-        """Open it; harmless if it is open. Raises LinkError."""
-        ...
-
-    def close(self) -> None:
-        """Close it; harmless if it is closed."""
-        ...
-
-    async def read(
-        self,
-        unit: int,
-        table: Table,
-        address: int,
-        count: int,
-        *,
-        timeout: float | None = None,
-        rest: float = 0.0,
-    ) -> Sequence[int]:
-        """`count` words (bits: 0 or 1) from the zero-based `address` of a unit's table.
-
-        `rest`: seconds of silence that the unit wants after its answer. Raises LinkError `link.no-answer`,
-        `link.corrupt`, `link.refused` (RefusedError) or `link.lost`.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,8 +187,3 @@ def adu_length(buffer: bytes) -> int:
     if buffer[2:4] != b"\0\0" or not 2 < length <= _LONGEST_ADU - _MBAP:
         raise corrupt("not a Modbus/TCP header", bytes(buffer[:_MBAP]), ended=True)
     return _MBAP + length
-
-
-__all__ = [
-    "CorruptError", "Look", "ModbusLink", "RefusedError", "Request", "Table", "adu_length", "read_request", "silence",
-]  # fmt: skip

@@ -13,7 +13,8 @@ from pathlib import Path
 from lamppost.clock import monotonic_ns
 from lamppost.errors import LinkError
 from lamppost.links import faults, holder, modbus
-from lamppost.links.modbus import Request, Table
+from lamppost.links.modbus import Request
+from lamppost.links.modbus_link import Table
 from lamppost.links.serial import LineSettings, SerialPort
 
 _NS = 1_000_000_000
@@ -26,7 +27,7 @@ _WORTH_SLEEPING = 4
 
 
 class RtuLink:
-    """A `modbus.ModbusLink` on an RS-485 line or behind a USB adapter."""
+    """A `modbus_link.ModbusLink` on an RS-485 line or behind a USB adapter."""
 
     def __init__(
         self,
@@ -49,13 +50,13 @@ class RtuLink:
         self._late_until: dict[int, int] = {}  # by unit: until when an answer given up may come
 
     async def open(self) -> None:
-        """See `modbus.ModbusLink`. Raises LinkError `link.missing`, `.busy`, `.permission` or `.settings`."""
+        """See `modbus_link.ModbusLink`. Raises LinkError `link.missing`, `.busy`, `.permission` or `.settings`."""
         if self._port is None:
             self._port = SerialPort.open(self._path, self._line, locks=self._locks)
             self._free = monotonic_ns() + self._silence
 
     def close(self) -> None:
-        """See `modbus.ModbusLink`."""
+        """See `modbus_link.ModbusLink`."""
         if self._port is not None:
             self._port.close()
             self._port = None
@@ -70,7 +71,7 @@ class RtuLink:
         timeout: float | None = None,
         rest: float = 0.0,
     ) -> Sequence[int]:
-        """See `modbus.ModbusLink`. Waits out a late answer of the same unit first."""
+        """See `modbus_link.ModbusLink`. Waits out a late answer of the same unit first."""
         request = modbus.read_request(unit, table, address, count)
         port = self._port
         if port is None:

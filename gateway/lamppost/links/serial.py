@@ -164,6 +164,49 @@ class SerialPort:
                 self._loop.remove_writer(self._fd)
 
 
+class SerialLink:
+    """A port with one device on it, opened late and reopened at will. Methods that need the port raise LinkError."""
+
+    def __init__(self, path: Path, line: LineSettings, *, locks: Path = holder.LOCKS) -> None:
+        self.where = str(path)
+        self.stray = 0
+        self._path = path
+        self._line = line
+        self._locks = locks
+        self._port: SerialPort | None = None
+
+    async def open(self) -> None:
+        """Open it; harmless if it is open. Raises LinkError `link.missing`, `.busy`, `.permission`, `.settings`."""
+        if self._port is None:
+            self._port = SerialPort.open(self._path, self._line, locks=self._locks)
+
+    def close(self) -> None:
+        """Close it; harmless if it is closed."""
+        if self._port is not None:
+            self._port.close()
+            self._port = None
+
+    async def send(self, data: bytes) -> None:
+        """Write all of `data` and wait until it has left the wire. What had come in before is dropped."""
+        port = self._opened()
+        self.stray += len(port.drain())
+        await port.until(await port.send(data))
+
+    async def receive(self, seconds: float) -> bytes:
+        """What has come in, as soon as there is something; empty after so many seconds without a byte."""
+        return await self._opened().receive(monotonic_ns() + round(seconds * 1e9))
+
+    @property
+    def character(self) -> float:
+        """Seconds a character takes."""
+        return self._line.character / 1e9
+
+    def _opened(self) -> SerialPort:
+        if self._port is None:
+            raise faults.not_open(self.where)
+        return self._port
+
+
 def _wake(woken: asyncio.Future[None]) -> None:
     if not woken.done():
         woken.set_result(None)

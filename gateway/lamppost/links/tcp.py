@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from lamppost.errors import LinkError
 from lamppost.links import faults, modbus
-from lamppost.links.modbus import Table
+from lamppost.links.modbus_link import Table
 
 _CONNECT = 3.0
 _SILENT_TIMEOUTS = 3
@@ -18,7 +18,7 @@ _LAST_TRANSACTION = 0xFFFF
 
 
 class TcpLink:
-    """A `modbus.ModbusLink` to a server or to a gateway with a line of units behind it."""
+    """A `modbus_link.ModbusLink` to a server or to a gateway with a line of units behind it."""
 
     late = 0.0  # a late answer has its own transaction number
 
@@ -31,7 +31,7 @@ class TcpLink:
         self._unanswered = 0
 
     async def open(self) -> None:
-        """See `modbus.ModbusLink`. Raises LinkError `link.missing`."""
+        """See `modbus_link.ModbusLink`. Raises LinkError `link.missing`."""
         if self._connection is not None and self._connection.why is None:
             return
         self.close()
@@ -45,7 +45,7 @@ class TcpLink:
         self._unanswered = 0
 
     def close(self) -> None:
-        """See `modbus.ModbusLink`."""
+        """See `modbus_link.ModbusLink`."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -60,7 +60,7 @@ class TcpLink:
         timeout: float | None = None,
         rest: float = 0.0,
     ) -> Sequence[int]:
-        """See `modbus.ModbusLink`; `rest` is the business of the other end."""
+        """See `modbus_link.ModbusLink`; `rest` is the business of the other end."""
         del rest
         request = modbus.read_request(unit, table, address, count)
         connection = self._connection

@@ -1,0 +1,192 @@
+"""Builds the pollers of a site, one a link, and runs them side by side."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol, cast
+
+from lamppost.acquire.conversation import Conversation
+from lamppost.acquire.device import Device, points_of
+from lamppost.acquire.listener import Listener
+from lamppost.acquire.poller import MapDevice, ModbusPoller, map_device
+from lamppost.acquire.port import Opens, Port
+from lamppost.acquire.registry import Registry
+from lamppost.acquire.report import BusStatus
+from lamppost.acquire.schedule import phases
+from lamppost.acquire.serial_line import SerialLine
+from lamppost.clock import Clock
+from lamppost.config.schema import (
+    DeviceSettings,
+    LinkSettings,
+    ModbusRtuLink,
+    ModbusTcpLink,
+    SerialLink,
+    Site,
+)
+from lamppost.errors import SiteError
+from lamppost.links.modbus_link import ModbusLink
+from lamppost.model import Sample
+from lamppost_drivers.contract import (
+    Driver,
+    ExchangeDriver,
+    Point,
+    RegisterMap,
+    Serial,
+    StreamDriver,
+)
+
+Deliver = Callable[[Sample], None]
+
+
+class Poller(Protocol):
+    """What runs on one link."""
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        ...
+
+    def status(self) -> BusStatus:
+        """As it is now."""
+        ...
+
+
+class Acquisition:
+    """All pollers of a site. To stop it, cancel `run`: every link is closed then."""
+
+    def __init__(self, pollers: Mapping[str, Poller], ports: Mapping[str, Port[Opens]]) -> None:
+        self._pollers = dict(pollers)
+        self._ports = dict(ports)
+
+    async def run(self) -> None:
+        """Poll and listen until cancelled. No link and no device ends it; a bug does."""
+        async with asyncio.TaskGroup() as group:
+            for name, poller in self._pollers.items():
+                group.create_task(poller.run(), name=f"poll {name}")
+
+    def status(self) -> tuple[BusStatus, ...]:
+        """Every link with its devices, in the order of the site file."""
+        return tuple(poller.status() for poller in self._pollers.values())
+
+    def lease(self, link: str, seconds: float) -> AbstractAsyncContextManager[Opens]:
+        """`async with acquisition.lease("rs485-1", 30) as link: await link.read(...)`: the link without its poller.
+
+        Meanwhile its readings are marked `maintenance`. Raises KeyError for an unknown link, and LinkError as
+        `links.bus.Bus.lease` does; the link may be closed, then its methods raise `link.lost`.
+        """
+        return self._ports[link].bus.lease(seconds)
+
+
+def build(site: Site, registry: Registry, clock: Clock, deliver: Deliver) -> Acquisition:
+    """The pollers of a site that passed `config.crosscheck`. Opens nothing. `deliver` is called on the event loop.
+
+    Raises LookupError for an unknown model, SiteError `site.no-link` for a device that its link cannot carry.
+    """
+    devices: dict[str, list[DeviceSettings]] = defaultdict(list)
+    for settings in site.device:
+        devices[settings.link].append(settings)
+    pollers: dict[str, Poller] = {}
+    ports: dict[str, Port[Opens]] = {}
+    used = [link for link in site.link if devices[link.name]]
+    for turn, link in enumerate(used):
+        drivers = [registry.find(settings.model) for settings in devices[link.name]]
+        found = _Found(link, devices[link.name], drivers, clock, deliver)
+        if isinstance(link, SerialLink):
+            poller: _Poller = found.serial(link)
+        else:
+            poller = found.modbus(link, turn / len(used))
+        pollers[link.name] = poller
+        ports[link.name] = cast(Port[Opens], poller.port)
+    return Acquisition(pollers, ports)
+
+
+def device_points(site: Site, registry: Registry) -> dict[str, tuple[Point, ...]]:
+    """By device name, the points of it that are read, in the order of its model."""
+    return {device.name: points_of(device, registry.find(device.model)) for device in site.device}
+
+
+_Poller = ModbusPoller | Listener | Conversation
+
+
+class _Found:
+    """One link of the site with everything that its poller is built from."""
+
+    def __init__(
+        self,
+        link: LinkSettings,
+        settings: Sequence[DeviceSettings],
+        drivers: Sequence[Driver],
+        clock: Clock,
+        deliver: Deliver,
+    ) -> None:
+        self._name, self._kind = link.name, link.kind
+        self._settings, self._drivers = settings, drivers
+        self._clock, self._deliver = clock, deliver
+
+    def modbus(self, link: ModbusRtuLink | ModbusTcpLink, offset: float) -> ModbusPoller:
+        """A poller of Modbus units; `offset` as in `schedule.phases`."""
+        found: list[MapDevice] = []
+        for settings, driver in zip(self._settings, self._drivers, strict=True):
+            if not isinstance(driver, RegisterMap):
+                raise self._misfit(settings)
+            periods = {r.poll: settings.poll.get(r.poll, settings.every) for r in driver.registers}
+            found.append(map_device(self._device(settings, driver), driver, periods))
+        opened: ModbusLink = self._rtu(link) if isinstance(link, ModbusRtuLink) else _tcp(link)
+        port = Port(self._name, self._kind, opened, self._clock)
+        first = phases([group.period for device in found for group in device.groups], offset)
+        return ModbusPoller(port, found, self._clock, first)
+
+    def serial(self, link: SerialLink) -> Listener | Conversation:
+        """A poller of the one device on a UART."""
+        from lamppost.links import serial
+
+        settings, driver = self._settings[0], self._drivers[0]
+        if not isinstance(driver, StreamDriver | ExchangeDriver) or len(self._settings) > 1:
+            raise self._misfit(self._settings[-1])
+        line = _line(link, driver.serial)
+        how = serial.LineSettings(line.baud, line.parity, line.stop_bits, line.data_bits)
+        opened: SerialLine = serial.SerialLink(link.port, how)
+        port = Port(self._name, self._kind, opened, self._clock)
+        device = self._device(settings, driver)
+        if isinstance(driver, StreamDriver):
+            return Listener(port, device, driver, settings.every, self._clock)
+        if driver.bus == "i2c":
+            raise self._misfit(settings)
+        return Conversation(port, device, driver, settings.every, self._clock)
+
+    def _rtu(self, link: ModbusRtuLink) -> ModbusLink:
+        # Imported when needed: a site of UART sensors loads no pymodbus, a site of TCP meters no pyserial.
+        from lamppost.links.rtu import RtuLink
+        from lamppost.links.serial import LineSettings
+
+        line = _line(link, next(d.serial for d in self._drivers if isinstance(d, RegisterMap)))
+        how = LineSettings(line.baud, line.parity, line.stop_bits, line.data_bits)
+        return RtuLink(link.port, how, link.timeout)
+
+    def _device(self, settings: DeviceSettings, driver: Driver) -> Device:
+        return Device(settings, driver, self._clock, self._deliver)
+
+    def _misfit(self, settings: DeviceSettings) -> SiteError:
+        return SiteError(
+            f"device {settings.name}: link {settings.link} cannot carry model {settings.model}",
+            code="site.no-link",
+            hint="run: lamppost config check",
+        )
+
+
+def _tcp(link: ModbusTcpLink) -> ModbusLink:
+    from lamppost.links.tcp import TcpLink
+
+    return TcpLink(link.host, link.port, link.timeout)
+
+
+def _line(link: SerialLink | ModbusRtuLink, factory: Serial) -> Serial:
+    """The line settings of the site, or as the device leaves the factory where it says nothing."""
+    return Serial(
+        link.baud or factory.baud,
+        link.parity or factory.parity,
+        link.stop_bits or factory.stop_bits,
+        factory.data_bits,
+    )

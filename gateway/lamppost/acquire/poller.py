@@ -1,0 +1,326 @@
+"""One coroutine a Modbus bus: read what is due, turn answers into samples, and failures into bad readings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from lamppost.acquire import plan
+from lamppost.acquire.device import Device
+from lamppost.acquire.health import ProbeBudget, State
+from lamppost.acquire.outcome import ask
+from lamppost.acquire.plan import Block
+from lamppost.acquire.port import Port
+from lamppost.acquire.report import BusStatus
+from lamppost.acquire.schedule import Beat, Schedule
+from lamppost.clock import Clock
+from lamppost.errors import LinkError
+from lamppost.links.faults import CorruptError, RefusedError
+from lamppost.links.modbus_link import ModbusLink
+from lamppost.model import Quality, Reading
+from lamppost.quality.codes import quality
+from lamppost_drivers.contract import Register, RegisterMap, Values
+from lamppost_drivers.registermap import Decoder
+
+_NO_RESPONSE = quality("no_response")
+_NOT_CONNECTED = quality("not_connected")
+_NOT_AVAILABLE = quality("not_available")
+_DEVICE_FAULT = quality("device_fault")
+_CORRUPT = quality("corrupt")
+_MAINTENANCE = quality("maintenance")
+
+_UNKNOWN_ADDRESS = (2, 3)
+_TARGET_SILENT = (10, 11)
+_REFUSALS = {1: _NOT_AVAILABLE, 4: _DEVICE_FAULT, 5: _NOT_AVAILABLE, 6: _NOT_AVAILABLE}
+
+_SPLITS = 8
+"""New requests that refusals may cause within one beat; the rest is found out at the next."""
+_ASK_AGAIN = 3600.0
+"""Seconds after which registers that a device refused are asked for once more."""
+_SOON = 1.0
+"""A device that is back waits for its next beat if that is so near; else it is read at once."""
+_LEASE_LOOK = 0.5
+_OVERDUE = 1.0
+"""Seconds that a probe gives way to readings."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """One request of a reading: its block, the points that it brings, and how to decode them."""
+
+    block: Block
+    names: tuple[str, ...]
+    decode: Callable[[Sequence[int]], Values]
+
+
+class Group:
+    """Registers of one device that are read together, in as few parts as the device allows. Learns from refusals."""
+
+    def __init__(
+        self, device: Device, driver: RegisterMap, registers: Sequence[Register], period: float
+    ) -> None:
+        self.device = device
+        self.period = period
+        self.rest = driver.turnaround
+        self.names = tuple(register.point.name for register in registers)
+        self.parts: tuple[Part, ...] = ()
+        self.refused: tuple[str, ...] = ()
+        """Points that the device does not know."""
+        self._driver = driver
+        self._registers = tuple(registers)
+        self._cuts: set[plan.Cut] = set()
+        self._ask_again = 0.0
+        self._plan()
+
+    def refuse(self, part: Part, now: float) -> tuple[Part, ...]:
+        """The device does not know all of a part: what to ask instead; nothing if it was a single register."""
+        place = plan.cut(part.block)
+        if place is None:
+            self.refused += part.names
+            self._ask_again = now + _ASK_AGAIN
+        else:
+            self._cuts.add(place)
+        self._plan()
+        return tuple(new for new in self.parts if set(new.names) <= set(part.names))
+
+    def forgive(self, now: float) -> None:
+        """Ask again for what was refused, once in a long while."""
+        if self.refused and now >= self._ask_again:
+            self.refused = ()
+            self._plan()
+
+    def _plan(self) -> None:
+        wanted = [r for r in self._registers if r.point.name not in self.refused]
+        found = plan.blocks(wanted, self._driver.max_words, self._driver.max_gap, self._cuts)
+        self.parts = tuple(
+            Part(
+                block,
+                tuple(register.point.name for register in block.registers),
+                Decoder(block.registers, block.address).decode,
+            )
+            for block in found
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MapDevice:
+    """A device with its register map and the periods of its poll groups."""
+
+    device: Device
+    driver: RegisterMap
+    groups: tuple[Group, ...]
+    probe: Block
+
+
+def map_device(device: Device, driver: RegisterMap, periods: Mapping[str, float]) -> MapDevice:
+    """Groups of a device: registers whose poll groups have one period are read together, as one sample."""
+    read = {point.name for point in device.points}
+    by_period: dict[float, list[Register]] = {}
+    for register in driver.registers:
+        if register.point.name in read:
+            by_period.setdefault(periods[register.poll], []).append(register)
+    groups = tuple(Group(device, driver, regs, period) for period, regs in by_period.items())
+    wanted = [register for registers in by_period.values() for register in registers]
+    return MapDevice(device, driver, groups, plan.probe(wanted))
+
+
+class ModbusPoller:
+    """Polls the units of one bus for ever. Cancel `run` to stop it; the link is closed then."""
+
+    def __init__(
+        self,
+        port: Port[ModbusLink],
+        devices: Sequence[MapDevice],
+        clock: Clock,
+        first: Sequence[float],
+    ) -> None:
+        """`first`: seconds from now to the first beat of each group, in the order of `devices` and their groups."""
+        self.port = port
+        self._devices = tuple(devices)
+        self._clock = clock
+        self._schedule: Schedule[Group] = Schedule()
+        self._budget = ProbeBudget()
+        now = clock.monotonic()
+        groups = [group for found in devices for group in found.groups]
+        for group, phase in zip(groups, first, strict=True):
+            self._schedule.add(group, group.period, now + phase)
+
+    def status(self) -> BusStatus:
+        """The bus and its devices as they are now."""
+        return self.port.status([found.device for found in self._devices])
+
+    async def run(self) -> None:
+        """Poll. A lost link or a dead device never ends it."""
+        try:
+            while True:
+                due = self._next()
+                if due > self._clock.monotonic():
+                    await self._clock.sleep_until(due)
+                await self._turn()
+        finally:
+            self.port.close()
+
+    # --- what is next
+
+    def _next(self) -> float:
+        port, beat = self.port, self._schedule.next()
+        if port.bus.leased:
+            return min(beat, self._clock.monotonic() + _LEASE_LOOK)
+        if not port.is_open:
+            return min(beat, port.health.next_try)
+        retry = self._retry()
+        return min(beat, retry[0]) if retry else beat
+
+    def _retry(self) -> tuple[float, MapDevice] | None:
+        """The silent device whose turn to be probed is next, and when that is."""
+        silent = [found for found in self._devices if found.device.health.misses]
+        if not silent:
+            return None
+        alive = any(found.device.health.state is State.OK for found in self._devices)
+        free = self._budget.free(alive)
+
+        def when(found: MapDevice) -> float:
+            health = found.device.health
+            return max(health.next_try, free) if health.state is State.DEAD else health.next_try
+
+        # Of dead devices that all wait for the budget, the one that has waited longest.
+        best = min(silent, key=lambda found: (when(found), found.device.health.next_try))
+        return when(best), best
+
+    async def _turn(self) -> None:
+        """Do the one thing that is due most; each turn waits for something."""
+        leased = self.port.bus.leased
+        opened = self.port.is_open or (not leased and await self.port.try_open())
+        now = self._clock.monotonic()
+        retry = self._retry() if opened and not leased else None
+        # A reading that is due goes first, but on an overloaded bus one always is.
+        overdue = 0.0 if self._schedule.next() > now else _OVERDUE
+        if retry is not None and retry[0] <= now - overdue:
+            await self._probe(retry[1])
+        elif (beat := self._schedule.take(now)) is not None:
+            self.port.skip(beat.skipped)
+            await self._beat(beat, opened, leased)
+
+    async def _beat(self, beat: Beat[Group], opened: bool, leased: bool) -> None:
+        group, device = beat.key, beat.key.device
+        now, health = self._clock.monotonic(), beat.key.device.health
+        if leased:
+            device.give_absent(group.names, _MAINTENANCE, group.period)
+        elif not opened:
+            device.give_absent(group.names, _NOT_CONNECTED, group.period)
+        elif health.state is State.DEAD or health.resting(now):
+            device.give_absent(group.names, device.reason, group.period)
+        else:
+            await self._read(group)
+
+    # --- one reading
+
+    async def _read(self, group: Group) -> None:
+        device = group.device
+        group.forgive(self._clock.monotonic())
+        at, started = self._clock.now(), self._clock.monotonic()
+        device.polls += 1
+        readings: dict[str, Reading] = {}
+        todo, splits = list(group.parts), _SPLITS
+        failure: Quality | None = None
+        async with self.port.bus.turn:
+            while todo and failure is None:
+                part = todo.pop(0)
+                got = await self._ask(group, part)
+                if isinstance(got, RefusedError):
+                    instead = group.refuse(part, started)[:splits]
+                    splits -= len(instead)
+                    todo[:0] = instead
+                elif isinstance(got, Quality):
+                    failure = got if device.health.misses or not self.port.is_open else None
+                    _put(readings, device.missing(part.names, got))
+                else:
+                    _put(readings, device.checker.check(part.names, got, started))
+        if failure is None and len(readings) == len(group.names) - len(group.refused):
+            device.ok += 1
+        missing = _NOT_AVAILABLE if failure is None else failure
+        if len(readings) < len(group.names):
+            _put(readings, device.missing([n for n in group.names if n not in readings], missing))
+        device.give(at, [readings[name] for name in group.names])
+
+    async def _ask(self, group: Group, part: Part) -> Values | Quality | RefusedError:
+        """One request. RefusedError only where the device does not know the address."""
+        device, block = group.device, part.block
+        try:
+            words = await self.port.link.read(
+                device.unit or 0, block.table, block.address, block.count, rest=group.rest
+            )
+        except RefusedError as error:
+            if error.number in _UNKNOWN_ADDRESS:
+                self._back(device, group)
+                device.refused += 1
+                return error
+            return self._failed(device, error)
+        except LinkError as error:
+            return self._failed(device, error)
+        self._back(device, group)
+        return ask(device.model, part.decode, words)
+
+    def _failed(self, device: Device, error: LinkError) -> Quality:
+        """Count a failure and say how readings are marked for it. Missing devices are left alone for a while."""
+        now, late = self._clock.monotonic(), self.port.link.late
+        if isinstance(error, RefusedError):
+            device.refused += 1
+            if error.number in _TARGET_SILENT:
+                device.missed(error, _NO_RESPONSE, now)
+                return _NO_RESPONSE
+            self._back(device)
+            device.complained(error)
+            return _REFUSALS.get(error.number, _DEVICE_FAULT)
+        if isinstance(error, CorruptError):
+            device.corrupt += 1
+            rest = 0.0 if error.ended else late
+            device.missed(error, _CORRUPT, now, rest, there=error.ended)
+            return _CORRUPT
+        if error.code == "link.no-answer":
+            device.timeouts += 1
+            device.missed(error, _NO_RESPONSE, now, late)
+            return _NO_RESPONSE
+        self.port.lost(error)
+        return _NOT_CONNECTED
+
+    def _back(self, device: Device, reading: Group | None = None) -> None:
+        """A device answered; if it had been missed, what is not due soon nor being read is read at once."""
+        now = self._clock.monotonic()
+        if not device.answered(now):
+            return
+        groups = [g for found in self._devices if found.device is device for g in found.groups]
+        for group in groups:
+            if group is not reading and self._schedule.due(group) - now > _SOON:
+                self._schedule.hurry(group, now)
+
+    # --- silent devices
+
+    async def _probe(self, found: MapDevice) -> None:
+        """Ask a silent device for as little as possible."""
+        device, block = found.device, found.probe
+        was, started = device.health.state, self._clock.monotonic()
+        device.polls += 1
+        async with self.port.bus.turn:
+            try:
+                await self.port.link.read(
+                    device.unit or 0,
+                    block.table,
+                    block.address,
+                    block.count,
+                    rest=found.driver.turnaround,
+                )
+            except LinkError as error:
+                if not isinstance(error, RefusedError) or error.number in _TARGET_SILENT:
+                    self._failed(device, error)
+                    if was is State.DEAD:
+                        now = self._clock.monotonic()
+                        self._budget.spent(now, now - started)
+                    return
+        device.ok += 1
+        self._back(device)
+
+
+def _put(readings: dict[str, Reading], more: Sequence[Reading]) -> None:
+    for reading in more:
+        readings[reading.point] = reading
