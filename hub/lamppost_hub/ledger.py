@@ -141,18 +141,17 @@ class Ledger:
             "SELECT count(*) FROM streams s JOIN gateways g ON g.number = s.gateway WHERE g.id = ?",
             header.gateway,
         ) or (0,)
-        if streams == 0 and header.seq > 0:
+        if streams:
+            self._create(header, "epoch-pending", utc)
+            self._forget_old_pending(header.gateway)
+            return UnknownEpoch(_NOT_TAKEN["epoch-pending"])
+        if header.seq > 0:
             return Missing(0)
-        state = "open" if streams == 0 else "epoch-pending"
-        stream = self._create(header, state, utc)
-        if state == "open":
-            outcome = self._next(stream, opened, utc, size)
-            if isinstance(outcome, New):
-                return outcome
-            self._database.run("DELETE FROM streams WHERE number = ?", stream.number)
-            return outcome
-        self._forget_old_pending(header.gateway)
-        return UnknownEpoch(_NOT_TAKEN["epoch-pending"])
+        if (
+            header.prev != GENESIS
+        ):  # nothing is known of this gateway, so nothing is kept of it either
+            return ChainBroken("ledger.chain-broken")
+        return self._next(self._create(header, "open", utc), opened, utc, size)
 
     def _create(self, header: Header, state: str, utc: int) -> Stream:
         self._database.run(
