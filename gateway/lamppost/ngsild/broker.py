@@ -6,13 +6,14 @@ not know how they were made. Source: ETSI GS CIM 009 v1.9.1 §5.6 and §6, and t
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import quote
 
 from lamppost.errors import HubError
 from lamppost.ngsild.api import Answer, Api, Unsure
+from lamppost.ngsild.credentials import ClientCredentials
 from lamppost.ngsild.held import (
     count_instances,
     entry_errors,
@@ -28,12 +29,29 @@ from lamppost.ngsild.plan import (
     Key,
     Plan,
     histories_of,
+    instances_of,
+    moment,
+    name_of,
     plan_writes,
     replays_of,
     requests_of,
 )
 
-__all__ = ["Api", "Broker", "History", "Memory", "Outcome", "Refusal", "RememberedWrites"]
+# All that the hub may take from this package.
+__all__ = [
+    "Api",
+    "Broker",
+    "ClientCredentials",
+    "Entity",
+    "History",
+    "Key",
+    "Memory",
+    "Outcome",
+    "Refusal",
+    "RememberedWrites",
+    "instances_of",
+    "moment",
+]
 
 History = Literal["temporal", "replay", "latest"]
 Written = Mapping[str, Mapping[Key, int]]
@@ -68,38 +86,25 @@ class Outcome:
     refused: list[Refusal] = field(default_factory=list)
 
 
-async def _drop(_: Refusal) -> None:
-    """Keep no dead letters; they are in the outcome."""
-
-
 class Broker:
-    """Writes batches to one broker and tenant, one call at a time.
+    """Writes batches to one broker and tenant. Calls may overlap if they have no entity in common.
 
     `history` is what becomes of samples that are not the newest: "temporal" writes them through the temporal API,
-    "replay" writes them live in the order of time with the newest last, "latest" leaves them out. `dead_letter` is
-    awaited for each refusal before the write goes on; it may see the same one again at a later attempt.
+    "replay" writes them live in the order of time with the newest last, "latest" leaves them out.
     """
 
-    def __init__(
-        self,
-        api: Api,
-        memory: Memory,
-        *,
-        history: History = "temporal",
-        dead_letter: Callable[[Refusal], Awaitable[None]] = _drop,
-    ) -> None:
+    def __init__(self, api: Api, memory: Memory, *, history: History = "temporal") -> None:
         self._api = api
         self._memory = memory
         self._history = history
-        self._dead_letter = dead_letter
         self._alone = bool(api.tenant)  # Scorpio dead-locks where a batch creates the tenant
 
     async def write(self, entities: Sequence[Entity], job: str = "") -> Outcome:
         """Write a batch; returns when the broker has answered for all of it.
 
         `job` names the batch, the same for every attempt. After an attempt that did not end, what it left in doubt
-        is asked of the broker before it is sent again. Raises HubError `broker.…`; call again with the same batch
-        and job where `retry` is set.
+        is asked of the broker before it is sent again; after refusals, only what was refused is sent again. Raises
+        HubError `broker.…`; call again with the same batch and job where `retry` is set.
         """
         identities = list(dict.fromkeys(entity["id"] for entity in entities))
         plan = plan_writes(entities, await self._memory.newest(identities))
@@ -112,20 +117,21 @@ class Broker:
         else:
             outcome.left_out += sum(count_instances(entity) for entity in plan.late)
         await self._write_live(plan, parts.doubtful, outcome)
-        if job:
-            await self._memory.close_job(job)
+        await parts.close(bool(outcome.refused))
         return outcome
 
     # -- the history -----------------------------------------------------------------------------------------------
 
     async def _write_history(self, plan: Plan, parts: Parts, outcome: Outcome) -> None:
         for entity in plan.late:
-            for number, history in enumerate(histories_of(entity)):
-                part = f"history {number} {entity['id']}"
+            for history in histories_of(entity):
+                part = name_of(history)
                 wanted, doubtful = parts.begin(part)
                 if wanted:
+                    before = len(outcome.refused)
                     await self._append(history, outcome, doubtful)
-                    await parts.end(part)
+                    if len(outcome.refused) == before:
+                        await parts.end(part)
 
     async def _append(self, entity: Entity, outcome: Outcome, doubtful: bool) -> None:
         """Add instances to an entity's history; asks what is there whenever it is in doubt."""
@@ -162,7 +168,7 @@ class Broker:
             for part in parts:
                 await self._append(part, outcome, False)
         else:
-            await self._refuse(entity, answer.status, answer.problem(), outcome)
+            outcome.refused.append(Refusal(entity, answer.status, answer.problem()))
 
     async def _missing_history(self, entity: Entity) -> Entity:
         after, before = period(entity)
@@ -187,15 +193,16 @@ class Broker:
         if not plan.late:
             return
         current = await self._current(plan.late)
-        for number, entities in enumerate(replays_of(plan.late)):
-            for index, request in enumerate(requests_of(entities)):
-                part = f"replay {number} {index}"
+        for entities in replays_of(plan.late):
+            for request in requests_of(entities):
+                part = name_of(request)
                 wanted, doubtful = parts.begin(part)
                 if wanted:
-                    if doubtful:
-                        request = await self._not_held(request, exactly=True)
-                    outcome.replayed += await self._upsert(request, {}, outcome, exactly=True)
-                    await parts.end(part)
+                    before = len(outcome.refused)
+                    left = await self._not_held(request, exactly=True) if doubtful else request
+                    outcome.replayed += await self._upsert(left, {}, outcome, exactly=True)
+                    if len(outcome.refused) == before:
+                        await parts.end(part)
         for request in requests_of(
             [e for late in plan.late if (e := overwritten(late, current.get(late["id"], {})))]
         ):
@@ -239,7 +246,7 @@ class Broker:
             else:
                 if answer.status in _DIVIDE:
                     return count + await self._divide(entities, answer, written, outcome, exactly)
-                left, refused = await self._judge(entities, answer, outcome)
+                left, refused = self._judge(entities, answer, outcome)
                 why = answer.problem()
             landed = {e["id"] for e in entities} - {e["id"] for e in left} - refused
             await self._advance(landed, written)
@@ -266,13 +273,13 @@ class Broker:
     ) -> int:
         """A batch was refused whole: its halves are tried, down to the entity that is at fault."""
         if len(entities) == 1:
-            await self._refuse(entities[0], answer.status, answer.problem(), outcome)
+            outcome.refused.append(Refusal(entities[0], answer.status, answer.problem()))
             return 0
         middle = len(entities) // 2
         first = await self._upsert(entities[:middle], written, outcome, exactly=exactly)
         return first + await self._upsert(entities[middle:], written, outcome, exactly=exactly)
 
-    async def _judge(
+    def _judge(
         self, entities: Sequence[Entity], answer: Answer, outcome: Outcome
     ) -> tuple[list[Entity], set[str]]:
         """(what has to be sent again, the ids refused for good)."""
@@ -296,15 +303,8 @@ class Broker:
                 again.append(entity)
             else:
                 refused.add(identity)
-                await self._refuse(entity, status, problem, outcome)
+                outcome.refused.append(Refusal(entity, status, problem))
         return again, refused
-
-    async def _refuse(
-        self, entity: Entity, status: int, problem: Mapping[str, Any], outcome: Outcome
-    ) -> None:
-        refusal = Refusal(entity, status, problem)
-        await self._dead_letter(refusal)
-        outcome.refused.append(refusal)
 
     async def _advance(self, identities: Iterable[str], written: Written) -> None:
         await self._memory.advance(

@@ -11,8 +11,7 @@ from lamppost.ngsild.plan import Key
 class Memory(Protocol):
     """Durable where exactly-once has to survive a restart; the hub's sink keeps it in SQLite.
 
-    A job is one batch, a part one request of its history. Parts run one after the other in an order that is the same at
-    every attempt, so that only the first part not known to be done can be in doubt.
+    A job is one batch, a part one request of its history.
     """
 
     async def newest(self, identities: Sequence[str]) -> Mapping[Key, int]:
@@ -70,22 +69,42 @@ class RememberedWrites:
 
 
 class Parts:
-    """The parts of one attempt at a job: those done before are passed over, the first other one may be in doubt."""
+    """The parts of one attempt at a job: what is done is passed over, what may have been done is asked about first.
+
+    A part is named after its content. Parts run in an order that is the same at every attempt, so only the first that
+    is not done can be in doubt; but after a refusal the plan may have changed, and then each one is.
+    """
 
     def __init__(self, memory: Memory, job: str, done: frozenset[str] | None) -> None:
         self._memory = memory
         self._job = job
         self._done = done or frozenset()
-        self.doubtful = done is not None
+        self._always = _REFUSED in self._done
+        self._next = done is not None
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether what comes next may have been done by an earlier attempt."""
+        return self._next or self._always
 
     def begin(self, part: str) -> tuple[bool, bool]:
         """(whether the part has to run, whether an earlier attempt may have run it)."""
         if part in self._done:
             return False, False
-        doubtful, self.doubtful = self.doubtful, False
+        doubtful, self._next = self.doubtful, False
         return True, doubtful
 
     async def end(self, part: str) -> None:
         """The part is done."""
         if self._job:
             await self._memory.part_done(self._job, part)
+
+    async def close(self, refused: bool) -> None:
+        """The attempt ended; with refusals the job stays open, so that what was refused can be sent again."""
+        if self._job and refused:
+            await self._memory.part_done(self._job, _REFUSED)
+        elif self._job:
+            await self._memory.close_job(self._job)
+
+
+_REFUSED = "refused"

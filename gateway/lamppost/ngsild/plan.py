@@ -6,6 +6,7 @@ is remembered per (entity, attribute, dataset), and only newer samples go to the
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -113,6 +114,11 @@ def replays_of(late: Sequence[Entity]) -> list[list[Entity]]:
                 rounds.append([])
             rounds[index].append(steps[at])
     return rounds
+
+
+def name_of(request: Entity | list[Entity]) -> str:
+    """A short name for exactly this content."""
+    return hashlib.sha256(orjson.dumps(request, option=orjson.OPT_SORT_KEYS)).hexdigest()[:24]
 
 
 def instances_of(attribute: Any) -> list[dict[str, Any]]:

@@ -47,7 +47,7 @@ class Bench:
     ) -> None:
         self.stub = StubBroker(habits)
         self.pauses: list[float] = []
-        self.letters: list[Refusal] = []
+        self.refused: list[Refusal] = []
         self.memory = RememberedWrites()
         self.history: History = history
         self.tenant = tenant
@@ -56,17 +56,16 @@ class Bench:
     def restarted(self) -> Broker:
         """A new writer over the same memory, as after a restart with a durable one."""
         api = Api(self.stub.client(), tenant=self.tenant, sleep=self._sleep, jitter=lambda: 0.0)
-        self.broker = Broker(api, self.memory, history=self.history, dead_letter=self._letter)
+        self.broker = Broker(api, self.memory, history=self.history)
         return self.broker
 
     async def write(self, entities: Sequence[Entity], job: str = "job") -> Outcome:
-        return await self.broker.write(entities, job)
+        outcome = await self.broker.write(entities, job)
+        self.refused = outcome.refused
+        return outcome
 
     async def _sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
-
-    async def _letter(self, refusal: Refusal) -> None:
-        self.letters.append(refusal)
 
 
 def air(*minutes: int, device: str = "dev") -> list[Entity]:
@@ -89,7 +88,7 @@ async def test_every_payload_kind_is_taken(habits: Habits) -> None:
     entities += device_entities(site, {"dev": DeviceState("ok", START)}, START)
     entities += [*model_entities(site), alert_entity(site, Alarm("r", "dev", START, "low", "text"))]
     outcome = await bench.write(entities)
-    assert (outcome.live, outcome.refused, bench.letters) == (len(entities), [], [])
+    assert (outcome.live, outcome.refused, bench.refused) == (len(entities), [], [])
     again = await bench.write(entities, "again")  # what has no time is written again, harmlessly
     assert again.repeated > 0
     assert bench.stub.repeated() == 0
@@ -161,13 +160,33 @@ async def test_a_207_is_read_entry_by_entry(habits: Habits) -> None:
     bench.stub.stumble = {entities[3]["id"]}
     outcome = await bench.write(entities)
     assert outcome.live == 4
-    assert [letter.entity["id"] for letter in bench.letters] == [entities[1]["id"]]
-    assert bench.letters[0].status == 400
-    assert bench.letters[0].problem["detail"]
+    assert [r.entity["id"] for r in bench.refused] == [entities[1]["id"]]
+    assert bench.refused[0].status == 400
+    assert bench.refused[0].problem["detail"]
     assert bench.stub.repeated() == 0
     bench.stub.refuse = set()
-    await bench.write(entities, "again")  # the refused one was never taken for written
+    outcome = await bench.write(entities)  # what was refused, and nothing else, is sent again
+    assert outcome.live == 1
     assert bench.stub.value(entities[1]["id"], PM25) == 0.0
+    assert bench.stub.repeated() == 0
+
+
+@anyone
+async def test_after_a_refusal_only_what_was_refused_is_sent_again(habits: Habits) -> None:
+    """Even much later, when newer batches of the same entity have been written."""
+    bench = Bench(habits)
+    refused, other = air(0, device="x")[0]["id"], air(0, device="y")[0]["id"]
+    batch = [*air(0, 1, 2, device="x"), *air(0, 1, device="y")]
+    bench.stub.refuse = {refused}
+    outcome = await bench.write(batch, "parked")
+    assert len(outcome.refused) == 2  # its history and its newest
+    bench.stub.refuse = set()
+    await bench.write([*air(5, device="x"), *air(5, device="y")], "newer")
+    outcome = await bench.write(batch, "parked")
+    assert outcome.refused == []
+    assert bench.stub.value(refused, PM25) == 5.0
+    assert sorted(bench.stub.moments(refused, PM25)) == [when(m) for m in (0, 1, 2, 5)]
+    assert sorted(bench.stub.moments(other, PM25)) == [when(m) for m in (0, 1, 5)]
     assert bench.stub.repeated() == 0
 
 
@@ -176,7 +195,7 @@ async def test_207_may_mean_that_none_succeeded() -> None:
     entities = [e for n in range(3) for e in air(0, device=f"d{n}")]
     bench.stub.refuse = {e["id"] for e in entities}
     outcome = await bench.write(entities)
-    assert (outcome.live, len(bench.letters)) == (0, 3)
+    assert (outcome.live, len(bench.refused)) == (0, 3)
 
 
 async def test_a_400_for_the_whole_batch_finds_the_entity_at_fault() -> None:
@@ -185,7 +204,7 @@ async def test_a_400_for_the_whole_batch_finds_the_entity_at_fault() -> None:
     entities[4][PM25]["observedAt"] = "2026-01-01T00:00:00+01:00"
     outcome = await bench.write(entities)
     assert outcome.live == 8
-    assert [letter.entity["id"] for letter in bench.letters] == [entities[4]["id"]]
+    assert [r.entity["id"] for r in bench.refused] == [entities[4]["id"]]
 
 
 async def test_a_413_is_halved() -> None:
@@ -193,7 +212,7 @@ async def test_a_413_is_halved() -> None:
     entities = [e for n in range(10) for e in air(0, device=f"d{n}")]
     entities += air(*range(1, 40), device="d0")
     outcome = await bench.write(entities)
-    assert (outcome.live, bench.letters) == (10, [])
+    assert (outcome.live, bench.refused) == (10, [])
     assert sorted(bench.stub.moments(AIR.replace("dev", "d0"), PM25)) == [
         when(m) for m in range(40)
     ]
@@ -203,7 +222,7 @@ async def test_a_413_is_halved() -> None:
 async def test_an_entity_too_large_alone_is_a_dead_letter() -> None:
     bench = Bench(Habits("tiny", max_bytes=100))
     await bench.write(air(0))
-    assert [letter.status for letter in bench.letters] == [413]
+    assert [r.status for r in bench.refused] == [413]
 
 
 @anyone
@@ -255,7 +274,7 @@ async def test_refused_credentials_are_no_dead_letter(habits: Habits) -> None:
     with pytest.raises(HubError) as refused:
         await bench.write(air(0))
     assert (refused.value.code, refused.value.retry) == ("broker.unauthorised", True)
-    assert bench.letters == []
+    assert bench.refused == []
 
 
 async def test_an_unsure_attempt_is_completed_by_the_next() -> None:
@@ -350,7 +369,7 @@ async def test_random_faults_over_many_batches(habits: Habits, seed: int) -> Non
             58.0 if device == "d0" else 59.0
         )
     assert bench.stub.repeated() == 0
-    assert bench.letters == []
+    assert bench.refused == []
 
 
 async def test_client_credentials_fetch_keep_and_renew_a_token() -> None:
