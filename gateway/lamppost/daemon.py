@@ -1,7 +1,7 @@
 """Composition root: builds the stages, runs them in one TaskGroup, stops them in reverse. Parses and signs nothing.
 
-    start   ring → outbound → uplink → acquisition → control socket → READY
-    stop    acquisition → last group to the ring → last windows sealed → uplink drained → ring closed
+start   ring → outbound → uplink → acquisition → control socket → READY
+stop    acquisition → last group to the ring → last windows sealed → uplink drained → ring closed
 """
 
 from __future__ import annotations
@@ -48,7 +48,10 @@ def run(file: Path, state: Path, socket: Path) -> None:
     registry = Registry.load()
     site = load.site(file.read_bytes(), registry.find)
     state.mkdir(parents=True, exist_ok=True)
-    with locked(state / "lock", "state folder"), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with (
+        locked(state / "lock", "state folder"),
+        asyncio.Runner(loop_factory=_loop_factory()) as runner,
+    ):
         runner.run(Daemon(site, registry, state, socket, SystemClock()).run())
 
 
@@ -70,9 +73,7 @@ class Daemon:
         self._state = state
         self._clock = clock
         self._began = clock.now()
-        self._timeline = Timeline(
-            state / "boots.json", send_unsynced=site.time.unsynced == "send"
-        )
+        self._timeline = Timeline(state / "boots.json", send_unsynced=site.time.unsynced == "send")
         self._ring = OffLoop(Ring.open(state / "ring", site.ring.size))
         self._intake = Intake(self._ring)
         self._acquisition = acquire.build(site, registry, clock, self._intake.deliver)
@@ -176,7 +177,7 @@ class Daemon:
             site=self._site,
             clock=self._clock,
             began=self._began,
-            ring=self._ring.stats(),
+            ring=buffer_report(self._ring.stats(), self._ring.head(), via="daemon"),
             pending=self._intake.pending,
             overflowed=self._intake.overflowed,
             buses=self._acquisition.status(),
@@ -185,7 +186,7 @@ class Daemon:
         )
 
     def _buffer(self, _: Mapping[str, Any]) -> dict[str, Any]:
-        return buffer_report(self._ring.stats(), via="daemon")
+        return buffer_report(self._ring.stats(), self._ring.head(), via="daemon")
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

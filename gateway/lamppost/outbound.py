@@ -60,7 +60,9 @@ class Outbound:
         """
         boundary = self._boundary(now, flush)
         sealed = 0
-        while boundary is not None and sealed < at_most and self._seal_next(ring, identity, boundary):
+        while (
+            boundary is not None and sealed < at_most and self._seal_next(ring, identity, boundary)
+        ):
             sealed += 1
         return sealed
 
@@ -82,7 +84,9 @@ class Outbound:
         gaps = [g for g in ring.gaps(after) if g.span.first <= portion.last]
         carry = Carry.from_bytes(head.state) if head and head.state else Carry()
         windows, carry = reduce_windows(portion.samples, self._width, self._kinds, carry)
-        sealed = self._seal(self._payload(windows, gaps, ring.epoch), span, ring.epoch, head, identity)
+        sealed = self._seal(
+            self._payload(windows, gaps, ring.epoch), span, ring.epoch, head, identity
+        )
         ring.hold(
             Batch(
                 epoch=ring.epoch,

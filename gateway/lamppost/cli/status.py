@@ -55,15 +55,15 @@ def _verdict(found: Mapping[str, Any]) -> str:
         return (
             f"PROBLEM ring.{ring['state']}: free or replace the card; see: lamppost buffer status"
         )
-    if uplink["state"] != "connected":
-        return (
-            f"PROBLEM {uplink['reason'] or 'uplink.' + uplink['state']}: {uplink['hint']}".rstrip(
-                ": "
-            )
-        )
-    silent = [d["name"] for d in found["devices"] if d["state"] != "ok"]
+    if uplink["code"] or uplink["state"] != "connected":
+        return f"PROBLEM {uplink['code'] or 'uplink.' + uplink['state']}: {uplink['hint']}"
+    silent = [d for d in found["devices"] if d["state"] != "ok"]
     if silent:
-        return f"PROBLEM {len(silent)} of {len(found['devices'])} devices: {', '.join(silent)}"
+        first = silent[0]
+        others = f" (and {len(silent) - 1} more)" if len(silent) > 1 else ""
+        return (
+            f"PROBLEM {first['fault']['code']}: {first['name']}{others}: {first['fault']['hint']}"
+        )
     return f"OK {len(found['devices'])} devices answer, the hub has proved all but {ring['waiting']} readings"
 
 

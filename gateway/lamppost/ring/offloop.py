@@ -25,6 +25,7 @@ class OffLoop:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ring")
         self._held: tuple[Batch, ...] = tuple(ring.held())
         self._stats = ring.stats()
+        self._head = ring.head()
         self._settling: set[tuple[str, int]] = set()
 
     async def append(self, records: Sequence[Record]) -> Span:
@@ -53,6 +54,10 @@ class OffLoop:
         """The ring's statistics as of the last finished step."""
         return self._stats
 
+    def head(self) -> Batch | None:
+        """The newest batch sealed in this epoch, as of the last finished step."""
+        return self._head
+
     async def close(self) -> None:
         """Finish what was asked, close the ring, end the thread."""
         await self.call(Ring.close)
@@ -65,5 +70,6 @@ class OffLoop:
             finally:
                 self._held = tuple(self._ring.held())
                 self._stats = self._ring.stats()
+                self._head = self._ring.head()
 
         return self._thread.submit(run)

@@ -18,7 +18,7 @@ def report(
     site: Site,
     clock: Clock,
     began: Instant,
-    ring: RingStats,
+    ring: dict[str, Any],
     pending: int,
     overflowed: int,
     buses: Sequence[Any],
@@ -35,14 +35,14 @@ def report(
         "hub": site.site.hub,
         "up_seconds": round((now.ns - began.ns) / 1e9, 1),
         "clock": "synced" if clock.synced() else "unsynced",
-        "ring": {**buffer_report(ring, via="daemon"), "pending": pending, "overflowed": overflowed},
+        "ring": {**ring, "pending": pending, "overflowed": overflowed},
         "uplink": _uplink(uplink, enrolment, now),
         "buses": [_bus(bus, now) for bus in buses],
         "devices": [_device(device, now) for bus in buses for device in bus.devices],
     }
 
 
-def buffer_report(stats: RingStats, head: Batch | None = None, *, via: str) -> dict[str, Any]:
+def buffer_report(stats: RingStats, head: Batch | None, *, via: str) -> dict[str, Any]:
     """The answer to `buffer`, schema `lamppost.buffer-status/1`."""
     return {
         "schema": "lamppost.buffer-status/1",
