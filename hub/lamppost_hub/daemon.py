@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lamppost.errors import SiteError
+from lamppost.errors import LamppostError, SiteError
 from lamppost_hub.brake import Brake, Limits
 from lamppost_hub.ca import receiver_name
 from lamppost_hub.clock import Clock, SystemClock
@@ -26,7 +26,7 @@ from lamppost_hub.mqtt import BrokerAddress, MqttBroker
 from lamppost_hub.queue import Queue
 from lamppost_hub.receiver import Receiver
 from lamppost_hub.registry import Registry
-from lamppost_hub.sink_choice import ChosenSink, choose
+from lamppost_hub.sink_choice import ChosenSink, open_sinks, sink_name
 from lamppost_hub.thread import DatabaseThread
 from lamppost_hub.transport import Broker, Incoming
 
@@ -41,7 +41,7 @@ class Choice:
 
     host: str | None = None
     port: int | None = None
-    sinks: Sequence[str] = ("embedded",)
+    sinks: tuple[str, ...] = ("embedded",)
     receiver: int = 1
     group: str | None = None
     limits: Limits = field(default_factory=Limits)
@@ -81,6 +81,11 @@ def run(folder: HubFolder, choice: Choice, ready: Callable[[str], None]) -> None
 
     try:
         _loop_run(serve())
+    except BaseExceptionGroup as group:
+        expected, others = group.split(LamppostError)
+        if expected is None or others is not None:
+            raise
+        raise _first(expected) from group
     finally:
         database.close()
 
@@ -104,11 +109,15 @@ class Hub:
         self._queue = Queue(database)
         self._intake = Intake(database, keys, clock)
         self._archive = Archive(keys.hub, Registry(database).signer_of)
-        self._sinks: list[ChosenSink] = [choose(spec, folder) for spec in choice.sinks]
+        self._choice = choice
+        self._lock = FileLock(folder.delivery_lock)
+        self._sinks: list[ChosenSink] = []
+        if self._lock.try_hold():  # a wrong setting shows at the start, not later
+            self._sinks = open_sinks(choice.sinks, folder.root, clock)
         self._forwarders: list[Forwarder] = []
         self._gate = asyncio.Event()
         self._ready = ready
-        names = [sink.name for sink in self._sinks]
+        names = [sink_name(setting) for setting in choice.sinks]
         self._brake = Brake(
             self._gate, self._queue, names, folder.root, self._thread, clock, choice.limits
         )
@@ -137,8 +146,9 @@ class Hub:
                 for task in tasks:
                     task.cancel()
         finally:
-            for sink in self._sinks:
-                await sink.close()
+            for chosen in self._sinks:
+                await chosen.sink.close()
+            self._lock.release()
             self._thread.close()
 
     async def _take(self, group: Sequence[Incoming]) -> Taken:
@@ -146,25 +156,23 @@ class Hub:
 
     async def _forward(self) -> None:
         """Only one process drains the queue; another receiver of the same folder waits for its turn."""
-        lock = FileLock(self._folder.delivery_lock)
-        while not lock.try_hold():
+        while not self._lock.try_hold():
             await self._clock.sleep(LOCK_PAUSE)
-        try:
-            async with asyncio.TaskGroup() as group:
-                for sink in self._sinks:
-                    forwarder = Forwarder(
-                        sink.name,
-                        await sink.open(),
-                        self._queue,
-                        self._archive,
-                        self._thread,
-                        self._clock,
-                        lanes=sink.lanes,
-                    )
-                    self._forwarders.append(forwarder)
-                    group.create_task(forwarder.run(), name=f"sink {sink.name}")
-        finally:
-            lock.release()
+        if not self._sinks:
+            self._sinks = open_sinks(self._choice.sinks, self._folder.root, self._clock)
+        async with asyncio.TaskGroup() as group:
+            for chosen in self._sinks:
+                forwarder = Forwarder(
+                    chosen.name,
+                    chosen.sink,
+                    self._queue,
+                    self._archive,
+                    self._thread,
+                    self._clock,
+                    lanes=chosen.lanes,
+                )
+                self._forwarders.append(forwarder)
+                group.create_task(forwarder.run(), name=f"sink {chosen.name}")
 
     def _first_ready(self) -> None:
         if not self._was_ready:
@@ -183,6 +191,11 @@ async def _signalled() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await stop.wait()
+
+
+def _first(group: BaseExceptionGroup[LamppostError]) -> LamppostError:
+    found = group.exceptions[0]
+    return _first(found) if isinstance(found, BaseExceptionGroup) else found
 
 
 def _loop_run(main: Coroutine[Any, Any, None]) -> None:

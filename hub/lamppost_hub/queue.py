@@ -56,6 +56,12 @@ class Queue:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    def sinks(self) -> list[str]:
+        """The names of all sinks that ever got something."""
+        return [
+            row[0] for row in self._database.rows("SELECT DISTINCT sink FROM cursors ORDER BY sink")
+        ]
+
     def behind(self, sink: str) -> list[str]:
         """Gateways that have something for this sink, the longest waiting first."""
         rows = self._database.rows(f"SELECT g.id{_BEHIND} ORDER BY coalesce(c.through, 0)", sink)

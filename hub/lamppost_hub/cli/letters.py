@@ -36,13 +36,12 @@ def show(root: Path, messages: int, as_json: bool) -> None:
     database = open_database(HubFolder(root))
     letters, refused = Queue(database).dead_letters(), Books(database).refused(messages)
     database.close()
-    lines = [
-        f"{item.number:5} {item.gateway} {item.epoch}/{item.seq} {item.sink}" for item in letters
-    ]
-    lines = [
-        f"{line} {item.state}\n      {item.code}: {item.reason}"
-        for line, item in zip(lines, letters, strict=True)
-    ]
+    lines = []
+    for item in letters:
+        lines.append(
+            f"{item.number:5} {item.gateway} {item.epoch}/{item.seq} {item.sink} {item.state}"
+        )
+        lines.append(f"      {item.code}: {item.reason}")
     lines += [
         f"refused {moment(item.at)} {item.code} on {item.topic}, {item.size} bytes"
         for item in refused

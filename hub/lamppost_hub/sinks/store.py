@@ -82,6 +82,10 @@ class EmbeddedStore:
         found: Entity | None = orjson.loads(rows[0][0]) if rows else None
         return found
 
+    def types(self) -> dict[str, int]:
+        """How many current entities there are of each type (full IRI)."""
+        return dict(self._rows("SELECT type, count(*) FROM entities GROUP BY type ORDER BY type"))
+
     def history(
         self, identity: str, attribute: str, limit: int = 1000
     ) -> list[tuple[int, dict[str, Any]]]:

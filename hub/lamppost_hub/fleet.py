@@ -1,0 +1,105 @@
+"""The fleet as the hub's own records show it: ledger, counters, queues and the embedded sink. Reads only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from lamppost_hub.books import DUPLICATES, UNKNOWN, Books
+from lamppost_hub.database import Database
+from lamppost_hub.folder import HubFolder
+from lamppost_hub.ledger import Ledger, Stream
+from lamppost_hub.queue import Queue
+from lamppost_hub.registry import Gateway, Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What `fleet show --json` prints; the members of its objects are listed in docs/reference/hub-cli.md."""
+
+    gateways: list[dict[str, Any]]
+    unknown: dict[str, int]
+    sink: dict[str, Any]
+    queues: dict[str, int]
+    dead_letters: int
+
+    def verdict(self, root: str) -> tuple[str, bool]:
+        """The most important finding with the command to type next, and whether all is well."""
+        for gateway in self.gateways:
+            name = gateway["gateway"]
+            pending = [e["epoch"] for e in gateway["epochs"] if e["state"] == "epoch-pending"]
+            if gateway["state"] == "quarantined":
+                what = f"{name} is quarantined: two senders with one identity; find the other card"
+                if pending:
+                    what += f", then: lamppost-hub enrol approve-epoch {root} {name} {pending[-1]}"
+                return what, False
+            if pending and gateway["state"] == "active":
+                command = f"lamppost-hub enrol approve-epoch {root} {name} {pending[-1]}"
+                return f"{name} begins again and waits; if its card was replaced: {command}", False
+        if self.dead_letters:
+            return (
+                f"{self.dead_letters} dead letters; type: lamppost-hub dead-letter list {root}",
+                False,
+            )
+        batches = sum(gateway["batches"] for gateway in self.gateways)
+        return f"{len(self.gateways)} gateways, {batches} batches", True
+
+
+def look(database: Database, folder: HubFolder) -> Fleet:
+    """Gather everything. Raises StoreError."""
+    counters = Books(database).counters()
+    streams: dict[str, list[Stream]] = {}
+    for stream in Ledger(database).streams():
+        streams.setdefault(stream.gateway, []).append(stream)
+    queue = Queue(database)
+    gateways = [
+        _gateway(gateway, streams.get(gateway.id, []), counters.get(gateway.id, {}))
+        for gateway in Registry(database).gateways()
+    ]
+    return Fleet(
+        gateways=gateways,
+        unknown=counters.get(UNKNOWN, {}),
+        sink=_sink(folder),
+        queues={name: queue.backlog(name) for name in queue.sinks()},
+        dead_letters=sum(letter.state == "parked" for letter in queue.dead_letters()),
+    )
+
+
+def _gateway(gateway: Gateway, streams: list[Stream], counters: dict[str, int]) -> dict[str, Any]:
+    return {
+        "gateway": gateway.id,
+        "state": gateway.state,
+        "batches": sum(stream.size for stream in streams),
+        "readings": sum(stream.readings for stream in streams),
+        "readings_in_gaps": sum(stream.missing for stream in streams),
+        "bytes": sum(stream.bytes for stream in streams),
+        "seen_ns": gateway.seen,
+        "not_after_ns": gateway.not_after,
+        "duplicates": counters.get(DUPLICATES, 0),
+        "refused": {name: count for name, count in counters.items() if name != DUPLICATES},
+        "epochs": [
+            {
+                "epoch": stream.epoch,
+                "state": stream.state,
+                "batches": stream.size,
+                "readings": stream.readings,
+                "readings_in_gaps": stream.missing,
+                "received_ns": stream.received,
+            }
+            for stream in streams
+        ],
+    }
+
+
+def _sink(folder: HubFolder) -> dict[str, Any]:
+    if not folder.embedded_sink.exists():
+        return {"present": False, "readings": 0, "duplicates": 0, "entities": {}}
+    from lamppost_hub.sinks.store import EmbeddedStore
+
+    with EmbeddedStore.open(folder.embedded_sink) as store:
+        return {
+            "present": True,
+            "readings": store.readings(),
+            "duplicates": store.duplicates(),
+            "entities": store.types(),
+        }
