@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 import ssl
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import aiomqtt
 import pytest
 
 from fakes.mosquitto import Broker
 from fakes.pki import Authority
+from fakes.uplink_world import Hub, Identity, Ring, Settings, signer
+from lamppost.clock import SystemClock
 from lamppost.errors import HubError, LamppostError, TrustError
+from lamppost.uplink import Uplink
 from lamppost.uplink.mqtt import BrokerAddress, MqttTransport
 from lamppost.uplink.tls import TlsFiles
 from lamppost.uplink.transport import Ack
@@ -318,12 +323,60 @@ async def test_second_client_with_the_same_certificate(material: Material, broke
     await clone.close()
 
 
+async def test_all_batches_settle_once_while_the_broker_dies_again_and_again(
+    material: Material, broker: Broker
+) -> None:
+    hub = Hub(signer(material.folder, "hub-key"))
+    ring = Ring(proved=lambda seq: seq in hub.receipted)
+    ring.hold(300)
+    identity = Identity(
+        GATEWAY,
+        {hub.key.kid: hub.key.public},
+        material.gateway.certificate,
+        material.gateway.key,
+        material.gateway.server_ca,
+    )
+    site = Settings("localhost", broker.port, receipt_timeout=2.0)
+    uplink = Uplink(site, identity, ring, SystemClock(), chance=random.Random(3))
+    clock = SystemClock()
+    tasks = [
+        asyncio.create_task(uplink.run()),
+        asyncio.create_task(answer_all(material, broker, hub)),
+    ]
+    try:
+        for part in (60, 120, 180):
+            async with asyncio.timeout(30):
+                while len(ring.settled) < part:
+                    await asyncio.sleep(0.002)
+            broker.kill()
+            broker.start()
+        assert await uplink.drained(clock.monotonic() + 60)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    assert ring.settled == list(range(300))
+    assert hub.stored == [f"batch {n}".encode() for n in range(300)]
+    assert uplink.status().connections == 4
+
+
+async def answer_all(material: Material, broker: Broker, hub: Hub) -> None:
+    """The hub's receiver; it comes back after the broker does."""
+    while True:
+        receiver = Receiver(material, broker)
+        try:
+            await receiver.connect()
+            while True:
+                for answer in hub.receive(await receiver.next()):
+                    await receiver.answer(answer)
+        except aiomqtt.MqttError:
+            await asyncio.sleep(0.05)
+
+
 class Receiver:
     """The hub's side of the broker, by the library that the gateway does not use."""
 
     def __init__(self, material: Material, broker: Broker, topic: str = "up") -> None:
-        import aiomqtt
-
         context = ssl.create_default_context(cafile=material.servers.pem)
         context.load_cert_chain(material.hub.certificate, material.hub.key)
         self._client = aiomqtt.Client(
