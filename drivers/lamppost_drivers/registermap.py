@@ -38,12 +38,19 @@ TYPES: Mapping[str, tuple[str, int]] = {
     "int8.low": ("xb", 1),
     "uint8.high": ("Bx", 1),
     "uint8.low": ("xB", 1),
+    "ratio16": (
+        "h",
+        1,
+    ),  # with scale_at: a percentage, or a fraction where 100 % would not fit; gives a fraction
     "bool": ("?", 1),
 }
 WORD_ORDERS = ("big", "little", "BADC", "DCBA")
 TEXT = "text"  # ASCII, two characters a register; the map says how many registers
 
 Finish = Callable[[int | float | bytes], Scalar | Absent]
+_Step = tuple[
+    str, Finish, int | None, bool
+]  # name, what makes the value, index of its power of ten, is a ratio
 
 
 def words_of(type_: str, words: int = 0) -> int:
@@ -58,9 +65,7 @@ class _Group:
     order: tuple[int, ...]
     pack: struct.Struct
     unpack: struct.Struct
-    plan: tuple[
-        tuple[str, Finish, int | None], ...
-    ]  # name, what makes the value, index of its power of ten
+    plan: tuple[_Step, ...]
 
 
 class Decoder:
@@ -93,11 +98,11 @@ class Decoder:
                 packed = group.pack.pack(*[words[i] for i in group.order])
             except struct.error as error:
                 raise FrameError(f"a register is no 16-bit number: {error}") from None
-            for (name, finish, power), raw in zip(
+            for (name, finish, power, ratio), raw in zip(
                 group.plan, group.unpack.unpack(packed), strict=True
             ):
                 value = finish(raw)
-                values[name] = value if power is None else _powered(value, words[power])
+                values[name] = value if power is None else _powered(value, words[power], ratio)
         return values
 
 
@@ -131,15 +136,26 @@ def _group(registers: Sequence[Register], start: int, sign: str) -> _Group:
         struct.Struct(f"{sign}{len(order)}H"),
         struct.Struct(code),
         tuple(
-            (r.point.name, finish_of(r), None if r.scale_at is None else r.scale_at - start)
+            (
+                r.point.name,
+                finish_of(r),
+                None if r.scale_at is None else r.scale_at - start,
+                r.type == "ratio16",
+            )
             for r in registers
         ),
     )
 
 
-def _powered(value: Scalar | Absent, word: int) -> Scalar | Absent:
-    """A value times ten to the power of a signed word; outside −10..10 the factor itself is not available."""
+def _powered(value: Scalar | Absent, word: int, ratio: bool) -> Scalar | Absent:
+    """A value times ten to the power of a signed word; outside −10..10 the factor itself is not available.
+
+    A ratio is a percentage by the standard. With −3 or less the 16 bits end at 32.767, so that 100 % could not be
+    said: meters in the field send a fraction then.
+    """
     power = word - 0x10000 if word & 0x8000 else word
+    if ratio and -10 <= power > -3:
+        power -= 2
     if isinstance(value, Absent | str) or not -10 <= power <= 10:
         return value if isinstance(value, Absent) else Absent.NOT_AVAILABLE
     return float(value * 10**power) if power >= 0 else value / 10**-power
@@ -195,7 +211,7 @@ def _scaling(scale: float, offset: float) -> Callable[[float], float]:
 
 def _signed(value: int, type_: str) -> int:
     """An absent value may be written as its bit pattern: 0x8000 for −32768 of an int16."""
-    if type_.startswith("int"):
+    if type_.startswith(("int", "ratio")):
         bits = 8 if type_.startswith("int8") else 16 * TYPES[type_][1]
         return value - (1 << bits) if value >> (bits - 1) == 1 else value
     return value

@@ -73,10 +73,11 @@ def _format3(data: bytes) -> Values:
 
 def _format5(data: bytes) -> Values:
     *axes, power, movement, sequence = struct.unpack_from(">hhhHBH", data, 7)
+    moved = -0x8000 not in axes  # a vector with one axis missing is none
     return {
         **_climate(data),
         **{
-            f"acceleration.{axis}": _or_none(g, -0x8000, g * GRAVITY / 1000)
+            f"acceleration.{axis}": g * GRAVITY / 1000 if moved else NONE
             for axis, g in zip("xyz", axes, strict=True)
         },
         "battery.voltage": _or_none(power >> 5, 0x7FF, ((power >> 5) + 1600) / 1000),

@@ -1,0 +1,154 @@
+"""Captured rows of air sensors and ultrasonic level sensors, put to their drivers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from drivers.play import exchange, stream
+from drivers.verdict import NotClaimed, Pair, Row, printed
+from lamppost_drivers.air import honeywell, nova, scd4x, sen5x
+from lamppost_drivers.air.bme280 import Calibration, compensate
+from lamppost_drivers.checksum import crc8_sensirion
+from lamppost_drivers.contract import Absent, ExchangeDriver, FrameError, StreamDriver, Values
+from lamppost_drivers.framing import ShdlcFraming, first
+from lamppost_drivers.library import find
+from lamppost_drivers.shdlc import answer, request
+
+NAMES = {
+    "raw01": "pm1.cf1", "raw25": "pm25.cf1", "raw10": "pm10.cf1", "pm01": "pm1", "pm25": "pm25", "pm04": "pm4",
+    "pm10": "pm10", "n0_3": "count.pm03", "n0_5": "count.pm05", "n1_0": "count.pm1", "n2_5": "count.pm25",
+    "n4_0": "count.pm4", "n5_0": "count.pm5", "n10_0": "count.pm10", "temp": "temperature", "rhum": "humidity",
+    "CO2": "co2", "diam": "size.typical", "co2_ppm": "co2", "pm2_5": "pm25",
+}  # fmt: skip
+MODELS = {
+    "PMS5003T": "pms5003t", "PMSx003": "pms5003", "SDS01x": "sds011", "SPS30": "sps30", "MHZ19B": "mh-z19b",
+    "HPMA115S0": "hpma115s0", "HPMA115C0": "hpma115c0",
+}  # fmt: skip
+COMMANDS = {
+    "active": nova.ACTIVE, "passive_mode": nova.QUERY, "passive_read": nova.ASK, "sleep": nova.SLEEP,
+    "wake": nova.WORK, "firmware": nova.FIRMWARE,
+}  # fmt: skip
+
+
+def air(row: Row) -> Iterable[Pair]:
+    """Frames of UART sensors, and commands to them."""
+    expected = row["expected"]
+    if expected.get("encode"):
+        return [Pair("command", _command(row), bytes.fromhex(row["input_hex"]).hex())]
+    if "SHDLC framing" in row["model"]:
+        return _shdlc(row)
+    if row["model"] not in MODELS:
+        raise NotClaimed(row["model"])
+    return _measured(_values(MODELS[row["model"]], bytes.fromhex(row["input_hex"])), row)
+
+
+def _values(model: str, data: bytes) -> Values:
+    driver = find(model)
+    if isinstance(driver, StreamDriver):
+        values = stream(driver, [data])
+        if not values:
+            raise FrameError("no sound frame")
+        return values[0]
+    assert isinstance(driver, ExchangeDriver)
+    return exchange(driver, (data,))
+
+
+def _measured(values: Values, row: Row) -> Iterator[Pair]:
+    expected = row["expected"]
+    if expected.get("outcome") == "warming_up":
+        yield from (Pair(name, value, Absent.WARMING_UP) for name, value in values.items())
+        return
+    if expected.get("outcome") == "sensor_state_error" and set(values.values()) == {
+        Absent.NOT_AVAILABLE
+    }:
+        raise FrameError("the sensor has no value")
+    wanted = expected.get("raw_fields") or {
+        name: entry["value"] for name, entry in expected.items() if "value" in entry
+    }
+    for name, want in wanted.items():
+        yield Pair(
+            name, values.get(NAMES[name]), want, printed(want) if isinstance(want, float) else 0.0
+        )
+
+
+def _command(row: Row) -> str:
+    said = row["expected"].get("command")
+    data = bytes.fromhex(row["input_hex"])
+    if row["model"].startswith("HPMA"):
+        value = [int(word) for word in said.split() if word.isdecimal()]
+        return honeywell.command(0x08, *value).hex() if value else honeywell.command(0x10).hex()
+    if row["model"].startswith("SDS"):
+        if "working period" in said:
+            minutes = int(next(word for word in said.split() if word.isdecimal()))
+            return nova.command(bytes((8, 1, minutes))).hex()
+        body = next(body for word, body in COMMANDS.items() if said.startswith(word))
+        return nova.command(body, int(said[-4:], 16) if "device" in said else 0xFFFF).hex()
+    if "SHDLC" in row["model"]:
+        fields = row["expected"]
+        return request(
+            fields["command"], bytes.fromhex(fields["data_hex"]), fields["address"]
+        ).hex()
+    raise NotClaimed(f"command {data.hex()}")
+
+
+def _shdlc(row: Row) -> Iterator[Pair]:
+    got = answer(first(ShdlcFraming(), bytes.fromhex(row["input_hex"])))
+    for name in ("address", "command", "state"):
+        yield Pair(name, getattr(got, name), row["expected"].get(name))
+    yield Pair("data", got.data.hex(), row["expected"].get("data_hex"))
+
+
+def sensirion_i2c(row: Row) -> Iterable[Pair]:
+    """Single words: through the same functions that the drivers call."""
+    data, expected = bytes.fromhex(row["input_hex"]), row["expected"]
+    word = int.from_bytes(data)
+    if "crc8" in expected:
+        return [Pair("crc8", crc8_sensirion(data), expected["crc8"])]
+    if row["model"] == "SCD4x" and "offset_degC" not in expected:
+        values = scd4x.values(word, word, word)
+        names = {"co2_ppm": "co2", "temperature_degC": "temperature", "humidity_%RH": "humidity"}
+        return [Pair(name, values[names[name]], want) for name, want in expected.items()]
+    kind = row["model"].removeprefix("SEN5x ")
+    name = {
+        "humidity": "humidity",
+        "mass_concentration": "pm25",
+        "air_quality_index": "voc_index",
+    }.get(kind)
+    if name is None:
+        raise NotClaimed(row["model"])
+    value = sen5x.values(data * 8)[name]
+    ((what, want),) = expected.items()
+    return [Pair(what, not isinstance(value, Absent) if what == "available" else value, want)]
+
+
+def bosch(row: Row) -> Iterable[Pair]:
+    """BME280 with the calibration of the source."""
+    if row["model"] != "BME280":
+        raise NotClaimed(row["model"])
+    words = row["aux"]["calibration"]
+    calibration = Calibration(
+        tuple(words[f"dig_T{n}"] for n in range(1, 4)),
+        tuple(words[f"dig_P{n}"] for n in range(1, 10)),
+        tuple(words[f"dig_H{n}"] for n in range(1, 7)),
+    )
+    raw = row["aux"]["raw"]
+    registers = (
+        (raw["adc_P"] << 4).to_bytes(3) + (raw["adc_T"] << 4).to_bytes(3) + raw["adc_H"].to_bytes(2)
+    )
+    values = compensate(calibration, registers)
+    pressure = values["pressure"]
+    assert isinstance(pressure, float)
+    return [
+        Pair("temperature", values["temperature"], row["expected"]["temperature_degC"]),
+        Pair("humidity", values["humidity"], row["expected"]["humidity_%RH"]),
+        Pair("pressure", pressure / 100, row["expected"]["pressure_hPa"]),
+    ]
+
+
+def level(row: Row) -> Iterable[Pair]:
+    """Four-byte distance frames."""
+    ((name, want),) = row["expected"].items()
+    model = "a02yyuw" if name == "distance_mm" else "sen0627"
+    value = _values(model, bytes.fromhex(row["input_hex"]))["distance"]
+    assert isinstance(value, float)
+    return [Pair(name, value * (1000 if name == "distance_mm" else 100), want)]
