@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lamppost.ngsild.broker import Entity, instances_of
+from lamppost.errors import HubError
+from lamppost.ngsild.broker import Entity, instances_of, moment
 
 # docs/formats/batch.md: the vocabulary of the gateway that the hub counts and completes by.
 COUNT = "urn:lamppost:count"
@@ -50,6 +51,60 @@ class Instance:
     dataset: str
     count: int
     content: dict[str, Any]
+
+
+def check(delivery: Delivery) -> None:
+    """Whether the payload has the shape of docs/formats/batch.md; a gateway's signature does not promise that.
+
+    Raises HubError `sink.payload`, without retry. Every sink asks before it takes anything.
+    """
+    for entity in delivery.entities:
+        try:
+            _check_entity(entity)
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+            name = entity.get("id") if isinstance(entity, dict) else entity
+            raise HubError(
+                f"an entity of batch {delivery.seq} of {delivery.gateway} is malformed: {str(name)[:200]}: {error!r}",
+                code="sink.payload",
+                hint="compare the versions of gateway and hub; the batch stays in the archive",
+            ) from error
+
+
+def _check_entity(entity: Entity) -> None:
+    for name in ("id", "type"):
+        if not isinstance(entity[name], str) or not entity[name]:
+            raise ValueError(f"{name} is no text")
+    for name, attribute in entity.items():
+        if name in _HEAD:
+            continue
+        for content in instances_of(attribute):
+            if not isinstance(content["type"], str) or not isinstance(
+                content.get("datasetId", ""), str
+            ):
+                raise ValueError(f"{name} is not in normalized form")
+            if "observedAt" in content:
+                moment(content["observedAt"])
+            if COUNT in content:
+                _check_count(content)
+    if GAP in entity:
+        gap = entity[GAP]["value"]
+        if not 0 <= _whole(gap["first"]) <= _whole(gap["last"]) or not isinstance(gap["why"], str):
+            raise ValueError("not a gap")
+
+
+def _check_count(content: dict[str, Any]) -> None:
+    value = content[COUNT]["value"]
+    for number in value.values() if isinstance(value, dict) else (value,):
+        if _whole(number) < 0:
+            raise ValueError("a count below zero")
+    if "observedAt" not in content:
+        raise ValueError("a count without a time")
+
+
+def _whole(number: object) -> int:
+    if not isinstance(number, int) or isinstance(number, bool) or number >= 2**63:
+        raise TypeError("not a whole number")
+    return number
 
 
 def measured(entities: Iterable[Entity]) -> Iterator[Instance]:

@@ -13,8 +13,8 @@ import pytest
 
 from fakes.deliveries import READINGS, delivery, gap
 from fakes.stub_broker import BROKERS, Habits, StubBroker
-from lamppost.errors import SiteError
-from lamppost_hub.delivery import Delivery, readings_in
+from lamppost.errors import HubError, SiteError
+from lamppost_hub.delivery import COUNT, GAP, Delivery, readings_in
 from lamppost_hub.sinks import Sink, open_sink
 from lamppost_hub.sinks.embedded import EmbeddedSink
 from lamppost_hub.sinks.jsonl import JsonlSink
@@ -204,6 +204,54 @@ async def test_a_caller_that_gives_up_leaves_a_whole_delivery_or_none(place: Pla
     await sink.write(delivery(0))
     await sink.close()
     assert place.readings() == READINGS
+
+
+def _prop(value: Any, **more: Any) -> dict[str, Any]:
+    return {"type": "Property", "value": value, **more}
+
+
+NOW = "2026-01-01T00:00:00Z"
+MALFORMED: list[Any] = [
+    "text",
+    {},
+    {"id": "urn:x"},
+    {"id": 5, "type": "urn:t"},
+    {"id": "urn:x", "type": ["urn:t"]},
+    {"id": "urn:x", "type": "urn:t", "urn:a": "text"},
+    {"id": "urn:x", "type": "urn:t", "urn:a": [5]},
+    {"id": "urn:x", "type": "urn:t", "urn:a": _prop(1, observedAt="yesterday")},
+    {"id": "urn:x", "type": "urn:t", "urn:a": _prop(1, observedAt="2026-01-01")},
+    {"id": "urn:x", "type": "urn:t", "urn:a": _prop(1, observedAt=5)},
+    {"id": "urn:x", "type": "urn:t", "urn:a": _prop(1, datasetId=5)},
+    {"id": "urn:x", "type": "urn:t", "urn:a": _prop(1, **{COUNT: _prop(1)})},
+    {"id": "urn:x", "type": "urn:t", "urn:a": _prop(1, observedAt=NOW, **{COUNT: 5})},
+    {"id": "urn:x", "type": "urn:t", "urn:a": _prop(1, observedAt=NOW, **{COUNT: _prop(-1)})},
+    {"id": "urn:x", "type": "urn:t", "urn:a": _prop(1, observedAt=NOW, **{COUNT: _prop(True)})},
+    {
+        "id": "urn:x",
+        "type": "urn:t",
+        "urn:a": _prop(1, observedAt=NOW, **{COUNT: _prop({"L1": 1.5})}),
+    },
+    {"id": "urn:x", "type": "urn:t", "urn:a": _prop(1, observedAt=NOW, **{COUNT: _prop(2**63)})},
+    {"id": "urn:x", "type": "urn:t", GAP: _prop({"first": 5, "last": 4, "why": ""})},
+    {"id": "urn:x", "type": "urn:t", GAP: _prop({"first": 5})},
+    {"id": "urn:x", "type": "urn:t", GAP: _prop(5)},
+]
+
+
+async def test_a_malformed_payload_is_a_dead_letter_and_leaves_nothing(
+    place: Place, sink: Sink
+) -> None:
+    await sink.write(delivery(0))
+    for number, entity in enumerate(MALFORMED):
+        batch = delivery(1)
+        batch.entities.append(entity)
+        with pytest.raises(HubError) as refused:
+            await sink.write(batch)
+        assert (refused.value.code, refused.value.retry) == ("sink.payload", False), number
+    assert place.readings() == READINGS
+    await sink.write(delivery(1))
+    assert place.readings() == 2 * READINGS
 
 
 def _open(setting: str, folder: Path) -> Sink:

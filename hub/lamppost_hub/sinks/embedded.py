@@ -12,7 +12,7 @@ import orjson
 
 from lamppost.ngsild.broker import Entity, instances_of, moment
 from lamppost_hub.database import Database
-from lamppost_hub.delivery import GAP, Delivery, measured
+from lamppost_hub.delivery import GAP, Delivery, check, measured
 from lamppost_hub.sinks.worker import Worker
 
 _SCHEMA = """
@@ -48,7 +48,8 @@ class EmbeddedSink:
         return cls(Database.open(path, _SCHEMA), path)
 
     async def write(self, delivery: Delivery) -> None:
-        """Take a delivery; durable when this returns. Raises HubError `sink.disk`."""
+        """Take a delivery; durable when this returns. Raises HubError `sink.disk` or `sink.payload`."""
+        check(delivery)
         await self._worker.run(lambda: self._write(delivery))
 
     async def close(self) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import orjson
 
 from lamppost.errors import HubError
-from lamppost_hub.delivery import Delivery
+from lamppost_hub.delivery import Delivery, check
 from lamppost_hub.files import FileLock, sync_folder
 from lamppost_hub.sinks.opening import disk
 from lamppost_hub.sinks.worker import Worker
@@ -53,7 +53,8 @@ class JsonlSink:
             raise disk(path, error) from error
 
     async def write(self, delivery: Delivery) -> None:
-        """Append a delivery; on the disk when this returns. Raises HubError `sink.disk`."""
+        """Append a delivery; on the disk when this returns. Raises HubError `sink.disk` or `sink.payload`."""
+        check(delivery)
         await self._worker.run(lambda: self._append(delivery))
 
     async def close(self) -> None:

@@ -17,7 +17,7 @@ import httpx
 from lamppost.errors import HubError, SiteError
 from lamppost.ngsild.broker import Api, Broker, ClientCredentials, History, Key, Outcome
 from lamppost_hub.database import Database
-from lamppost_hub.delivery import Delivery
+from lamppost_hub.delivery import Delivery, check
 from lamppost_hub.sinks.worker import Worker
 
 MEMORY = "ngsi-ld.sqlite"
@@ -90,6 +90,7 @@ class NgsiLdSink:
         Raises HubError: `broker.…` as the broker's writer does, and `sink.refused`, without retry, where it refused
         some entities for good. Tried again, exactly those are sent again.
         """
+        check(delivery)
         job = "/".join((delivery.gateway, delivery.epoch, str(delivery.seq)))
         if await self._memory.finished(job):
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -56,17 +57,21 @@ async def test_a_repeated_instance_in_another_delivery_is_seen(tmp_path: Path) -
 async def test_a_delivery_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "sink.sqlite"
     sink = EmbeddedSink.open(path)
-    broken = delivery(0)
-    broken.entities.append({"id": "urn:x", "type": None})
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute(
+        "CREATE TRIGGER full BEFORE INSERT ON entities BEGIN SELECT RAISE(ABORT, 'no space'); END"
+    )
     with pytest.raises(HubError) as refused:
-        await sink.write(broken)
+        await sink.write(delivery(0))
     assert (refused.value.code, refused.value.retry) == ("sink.disk", True)
     with EmbeddedStore.open(path) as store:
         assert (store.readings(), store.delivered(), store.entities()) == (0, [], [])
+    other.execute("DROP TRIGGER full")
+    other.close()
     await sink.write(delivery(0))
     await sink.close()
     with EmbeddedStore.open(path) as store:
-        assert store.readings() == READINGS
+        assert (store.readings(), store.duplicates()) == (READINGS, 0)
 
 
 def test_no_store_is_an_error_and_none_is_made(tmp_path: Path) -> None:
