@@ -18,7 +18,7 @@ Key: TypeAlias = tuple[str, int]  # epoch and seq
 FIRST_PAUSE = 15.0  # seconds after a first refusal, doubled up to LONGEST_PAUSE
 LONGEST_PAUSE = 900.0
 LONGEST_PATIENCE = 8  # times receipt_timeout
-PASSING = ("hub.busy", "sink.", "uplink.no-", "uplink.slow")  # refusals that end by themselves
+PASSING = ("sink.", "uplink.slow")  # refusals that end by themselves
 LOOKAHEAD = 2  # times `limit`: how many held batches are looked at, so a long backlog costs nothing
 BELIEVED_BEHIND = 3  # answers in a row, without a receipt between, until "hub-behind" is believed
 
