@@ -1,5 +1,6 @@
 """The durable bounded store. Payloads are opaque here: no sample, point or window is known in this package."""
 
-from lamppost.ring.ring import Record, Ring, RingStats, Stored
+from lamppost.ring.records import Record, RingStats, Stored, Verification
+from lamppost.ring.ring import Ring
 
-__all__ = ["Record", "Ring", "RingStats", "Stored"]
+__all__ = ["Record", "Ring", "RingStats", "Stored", "Verification"]

@@ -1,194 +1,391 @@
-"""The ring: append, read, hold, settle. First form: one journal, replayed at open; bounded by what is read back."""
+"""The ring as its users see it: append, read, hold, settle.
+
+Numbers here are reading numbers of the present epoch; the store below counts positions over all epochs.
+"""
 
 from __future__ import annotations
 
-import os
 import threading
-import uuid
-import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
-import msgspec
-
+from lamppost.errors import StoreError
 from lamppost.model import Batch, Gap, Span
+from lamppost.ring import recover, retention
+from lamppost.ring.absences import Absence
+from lamppost.ring.disk import DISK_FULL, IO_ERROR, Files, OsFiles, store_error, trouble_of
+from lamppost.ring.format import HEAD_BYTES, Hole, Kind, Role, frame, pack_batch, pack_records
+from lamppost.ring.memory import MEMORY_BYTES, Memory
+from lamppost.ring.records import MAX_COUNT, Numbered, Record, RingStats, Stored, Verification
+from lamppost.ring.store import Store
 
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What is appended: a payload standing for `count` readings. Urgent records are evicted last."""
-
-    count: int
-    payload: bytes
-    urgent: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What is read back: the payload and the numbers of its readings."""
-
-    span: Span
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class RingStats:
-    """The ring in figures. Numbers are reading numbers, sizes are bytes on disk."""
-
-    epoch: str
-    first: int
-    last: int
-    settled_through: int
-    held: int
-    bytes_used: int
-    bytes_limit: int
-    evicted: int
-    state: str
-    appended: int
+__all__ = ["Record", "Ring", "RingStats", "Stored", "Verification"]
 
 
 class Ring:
-    """Open with `Ring.open`. Calls may come from any thread; those that write wait for the disk."""
+    """Open with `Ring.open`. Methods may be called from any thread, one at a time gets through.
 
-    def __init__(self, path: Path, size: int) -> None:
-        self._lock = threading.RLock()
+    Methods that write wait for the disk; `epoch`, `last`, `settled_through`, `head` and `held` never do.
+    """
+
+    def __init__(
+        self, folder: Path, size: int, files: Files, segment: int | None, memory: int
+    ) -> None:
+        self._folder = folder
         self._size = size
-        self.epoch, self.settled_through, self.last = "", -1, -1
-        self._stored: list[Stored] = []
-        self._bytes = 0
-        self._evicted = 0
-        self._gaps: list[Gap] = []
+        self._files = files
+        self._segment = segment
+        self._lock = threading.RLock()
+        self._memory = Memory(memory)
+        self._store: Store | None = None
+        self._unlock: Callable[[], None] | None = None
+        self._trouble: str | None = None
+        self._last = -1
         self._held: list[Batch] = []
         self._head: Batch | None = None
         self._receipted: set[int] = set()
-        self._journal = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        self._end = self._replay(os.pread(self._journal, os.fstat(self._journal).st_size, 0))
-        if not self.epoch:
-            self._write(["epoch", uuid.uuid4().hex])
 
     @classmethod
-    def open(cls, folder: Path, size: int) -> Ring:
-        """Create or open the ring in `folder`, at most `size` bytes."""
-        folder.mkdir(parents=True, exist_ok=True)
-        return cls(folder / "journal", size)
+    def open(
+        cls,
+        folder: Path,
+        size: int,
+        *,
+        files: Files | None = None,
+        segment: int | None = None,
+        memory: int = MEMORY_BYTES,
+    ) -> Ring:
+        """Open the ring in `folder`, or create it, with at most `size` bytes on disk (0: the size that it has).
+
+        Damage is salvaged and shows in `stats().state`, and so does a disk that is full, read-only or failing: then
+        up to `memory` bytes of records wait in memory and the ring tries again at each append.
+
+        Raises StoreError `ring.wrong-owner`, `ring.foreign`, `ring.newer-format`, `ring.absent` (size 0 and no
+        ring there) and `store.in-use`.
+        """
+        ring = cls(folder, size, files or OsFiles(), segment, memory)
+        try:
+            ring._attach()
+        except OSError as failed:
+            ring._stumble(failed)
+        except StoreError:
+            ring.close()
+            raise
+        return ring
+
+    @property
+    def epoch(self) -> str:
+        """The present life of the counters, 32 hexadecimal digits; empty while the disk could not be opened."""
+        return self._store.header.epoch.hex() if self._store else ""
+
+    @property
+    def settled_through(self) -> int:
+        """The newest reading number covered by a verified receipt, -1 if none."""
+        return self._store.header.settled - self._origin if self._store else -1
+
+    @property
+    def last(self) -> int:
+        """The newest reading number, -1 if there is none."""
+        return self._last - self._origin
 
     def append(self, records: Sequence[Record]) -> Span:
-        """Number and keep the records as one group; durable when this returns."""
+        """Number the records and keep them as one group; durable when this returns, by one fdatasync.
+
+        While the disk fails they wait in memory and `stats().state` names the reason; what does not fit there
+        becomes a gap. Raises ValueError for a count outside 1 to 65,535 and StoreError `ring.record-too-big`.
+        """
+        for record in records:
+            if not 1 <= record.count <= MAX_COUNT:
+                raise ValueError(
+                    f"a record stands for 1 to {MAX_COUNT} readings, not {record.count}"
+                )
         with self._lock:
-            first = self.last + 1
-            if records:
-                self._write(["append", [[r.count, r.payload, r.urgent] for r in records]])
-            return Span(first, self.last)
+            self._check_size(records)
+            numbered, position = [], self._last
+            for r in records:
+                numbered.append(Numbered(position + 1, r.count, r.payload, r.urgent))
+                position += r.count
+            total, self._last = position - self._last, position
+            self._memory.add(numbered)
+            try:
+                self._flush()
+                self._trouble = None
+            except OSError as failed:
+                self._stumble(failed)
+            return Span(self.last - total + 1, self.last)
 
     def read(self, after: int, limit: int) -> list[Stored]:
-        """Stored records with span.first > after, oldest first, about `limit` bytes of payload."""
+        """Stored records with span.first > after, oldest first, about `limit` bytes of payload, at least one.
+
+        Settled records are given too while they are there. Damage met on the way becomes a gap: ask `gaps`
+        after reading. Empty where the disk cannot be read at present.
+        """
         found: list[Stored] = []
-        taken = 0
         with self._lock:
-            for stored in self._stored:
-                if stored.span.first > after:
-                    if found and taken + len(stored.payload) > limit:
+            origin, left = self._origin, limit
+            try:
+                for record in self._records(max(after, -1) + origin):
+                    span = Span(record.first - origin, record.last - origin)
+                    found.append(Stored(span, record.payload))
+                    left -= len(record.payload)
+                    if left <= 0:
                         break
-                    found.append(stored)
-                    taken += len(stored.payload)
+            except OSError as failed:
+                self._trouble = trouble_of(failed)
         return found
 
+    def _records(self, after: int) -> Iterator[Numbered]:
+        if self._store:
+            yield from self._store.records(after)
+        yield from (r for r in self._memory.records() if r.first > after)
+
     def gaps(self, after: int) -> list[Gap]:
-        """Recorded absences with span.last > after."""
+        """Absences with span.last > after, in order: what was evicted, damaged, or lost while the disk failed.
+
+        After a restart only those past the newest sealed batch are known; the others are in batches already.
+        """
         with self._lock:
-            return [g for g in self._gaps if g.span.last > after]
+            known = [*(self._store.absences if self._store else ()), *self._memory.absences()]
+            origin = self._origin
+            return [
+                Gap(Span(max(a.first - origin, 0), a.last - origin), a.why)
+                for a in known
+                if a.last - origin > max(after, -1)
+            ]
 
     def hold(self, batch: Batch) -> None:
-        """Keep a sealed batch, byte-identical, until it is settled; durable when this returns."""
+        """Keep a sealed batch, byte for byte, until it is settled; durable when this returns.
+
+        Raises ValueError if it does not follow the newest batch, StoreError `ring.batch-too-big`, `ring.held-full`
+        or the state of the disk (`retry` True). Holding the same batch again does nothing.
+        """
         with self._lock:
-            span = [batch.span.first, batch.span.last]
-            kept = [
-                batch.epoch,
-                batch.seq,
-                span,
-                batch.digest,
-                batch.leaf,
-                batch.message,
-                batch.state,
-            ]
-            self._write(["hold", kept])
+            store = self._store
+            if store is None:
+                raise store_error(self._trouble or IO_ERROR, f"{self._folder} cannot be opened")
+            if batch == self._head:
+                return
+            self._check_next(batch)
+            what = frame(Kind.BATCH, pack_batch(batch), batch.seq, batch.seq, 1)
+            self._check_room(store, what.room)
+            try:
+                store.write(Role.HELD, what)
+            except OSError as failed:
+                self._refuse(failed)
+            self._held = [*self._held, batch]
+            self._head = batch
+            store.sealed = self._origin + batch.span.last
+            store.header = replace(store.header, sealed_seq=batch.seq, next=self._last + 1)
 
     def held(self) -> list[Batch]:
-        """Batches not yet settled, in order of seq."""
-        with self._lock:
-            return list(self._held)
+        """Sealed batches that are not settled, in order of seq."""
+        return list(self._held)
 
     def head(self) -> Batch | None:
         """The newest batch sealed in this epoch, settled or not."""
         return self._head
 
     def settle(self, epoch: str, seq: int) -> bool:
-        """A receipt for batch `seq` was verified; True if `settled_through` moved."""
+        """A receipt for batch `seq` was verified. True if the cursor moved, which it does over whole prefixes only.
+
+        Should the cursor not get onto a failing disk, the batch is sent again after a restart; never the other way.
+        """
         with self._lock:
-            if epoch != self.epoch or all(b.seq != seq for b in self._held):
+            store = self._store
+            if store is None or epoch != self.epoch or all(b.seq != seq for b in self._held):
                 return False
-            before = self.settled_through
-            self._write(["settle", seq])
-            return self.settled_through > before
+            self._receipted.add(seq)
+            held, done = list(self._held), None
+            while held and held[0].seq in self._receipted:
+                done = held.pop(0)
+                self._receipted.discard(done.seq)
+            if done is None:
+                return False
+            self._held = held
+            through = self._origin + done.span.last
+            store.header = replace(
+                store.header, settled=through, settled_seq=done.seq, next=self._last + 1
+            )
+            store.absences.forget(through)
+            try:
+                store.save()
+            except OSError as failed:
+                self._trouble = trouble_of(failed)
+            return True
 
     def stats(self) -> RingStats:
         """The ring in figures."""
-        first = self._stored[0].span.first if self._stored else self.last + 1
-        return RingStats(
-            epoch=self.epoch,
-            first=first,
-            last=self.last,
-            settled_through=self.settled_through,
-            held=len(self._held),
-            bytes_used=self._bytes,
-            bytes_limit=self._size,
-            evicted=self._evicted,
-            state="ok",
-            appended=self.last + 1,
-        )
+        with self._lock:
+            store = self._store
+            return RingStats(
+                epoch=self.epoch,
+                first=self._first(),
+                last=self.last,
+                settled_through=self.settled_through,
+                held=len(self._held),
+                bytes_used=store.pool.used if store else 0,
+                bytes_limit=store.pool.limit if store else self._size,
+                evicted=store.header.evicted if store else 0,
+                state=self._state(),
+                appended=self._last + 1,
+            )
+
+    def verify(self) -> Verification:
+        """Read every block in use and check it. Takes as long as the disk needs; changes nothing."""
+        with self._lock:
+            lanes = self._store.lanes.values() if self._store else ()
+            segments = [s for lane in lanes for s in lane.segments]
+            blocks = readings = size = 0
+            damaged: list[str] = []
+            for segment in segments:
+                for found in segment.scan(patient=True):
+                    if isinstance(found, Hole):
+                        damaged.append(
+                            f"{segment.path.name} at {found.offset}: {found.end - found.offset}"
+                        )
+                        continue
+                    blocks += 1
+                    readings += found.readings if found.kind is Kind.RECORDS else 0
+                size += segment.end
+            return Verification(len(segments), blocks, readings, size, tuple(damaged))
 
     def close(self) -> None:
-        """Give the files back."""
+        """Write what waits, if the disk lets us, and give the files back."""
         with self._lock:
-            os.close(self._journal)
+            if self._store:
+                with suppress(OSError):
+                    self._flush()
+                    if self._store.header != self._store.durable:
+                        self._store.save()
+                self._store.close()
+            if self._unlock:
+                self._unlock()
+                self._unlock = None
 
-    def _write(self, step: list[Any]) -> None:
-        body = msgspec.msgpack.encode(step)
-        frame = len(body).to_bytes(4, "little") + zlib.crc32(body).to_bytes(4, "little") + body
-        os.pwrite(self._journal, frame, self._end)
-        os.fdatasync(self._journal)
-        self._end += len(frame)
-        self._apply(step)
+    # -- within ------------------------------------------------------------------------------------
 
-    def _replay(self, journal: bytes) -> int:
-        at = 0
-        while at + 8 <= len(journal):
-            length = int.from_bytes(journal[at : at + 4], "little")
-            body = journal[at + 8 : at + 8 + length]
-            if not length or zlib.crc32(body) != int.from_bytes(journal[at + 4 : at + 8], "little"):
-                break
-            self._apply(msgspec.msgpack.decode(body))
-            at += 8 + length
-        return at
+    @property
+    def _origin(self) -> int:
+        return self._store.header.origin if self._store else 0
 
-    def _apply(self, step: list[Any]) -> None:
-        kind, what = step
-        if kind == "epoch":
-            self.epoch = what
-        elif kind == "append":
-            for count, payload, _ in what:
-                self._stored.append(Stored(Span(self.last + 1, self.last + count), payload))
-                self.last += count
-                self._bytes += len(payload)
-        elif kind == "hold":
-            epoch, seq, (first, last), digest, leaf, message, state = what
-            self._head = Batch(epoch, seq, Span(first, last), digest, leaf, message, state)
-            self._held.append(self._head)
-        else:
-            self._receipted.add(what)
-            while self._held and self._held[0].seq in self._receipted:
-                settled = self._held.pop(0)
-                self._receipted.discard(settled.seq)
-                self.settled_through = settled.span.last
+    def _attach(self) -> None:
+        """Open the disk's part. Raises OSError while the disk fails, StoreError if the files are not ours."""
+        try:
+            self._files.make_folder(self._folder)
+            if self._unlock is None:
+                self._unlock = self._files.lock(self._folder)
+            found = recover.recover(self._files, self._folder, self._size, self._segment)
+        except PermissionError as refused:
+            raise StoreError(
+                f"{self._folder} belongs to someone else: {refused}",
+                code="ring.wrong-owner",
+                hint=f"give the folder to the user that runs lamppost: chown -R lamppost {self._folder}",
+            ) from None
+        self._store = found.store
+        self._held, self._head = found.held, found.head
+        self._memory.renumber(found.last + 1)
+        self._last += found.last + 1
+        self._confirm()
+
+    def _confirm(self) -> None:
+        """Do once more what an earlier process may have left undone; a failing disk is a state, not an end."""
+        if self._store is None:
+            return
+        try:
+            self._store.save()
+            recover.confirm(self._store)
+        except OSError as failed:
+            self._trouble = trouble_of(failed)
+
+    def _flush(self) -> None:
+        """Write all that waits in memory, oldest first."""
+        if self._store is None:
+            self._attach()
+        store = self._store
+        assert store is not None
+        while self._memory:
+            chunk = self._memory.next(store.pool.smallest)
+            if isinstance(chunk, Absence):
+                first, last, body = chunk.first, chunk.last, chunk.why.encode()
+                store.write(Role.LOG, frame(Kind.GAP, body, first, last, 0))
+                lost = store.absent(first, last, chunk.why)
+                store.header = replace(store.header, evicted=store.header.evicted + lost)
+            else:
+                first, last = chunk[0].first, chunk[-1].last
+                store.write(
+                    Role.LOG, frame(Kind.RECORDS, pack_records(chunk), first, last, len(chunk))
+                )
+            self._memory.written(chunk)
+        if store.header.settled > store.durable.settled:
+            store.save()
+
+    def _stumble(self, failed: OSError) -> None:
+        self._trouble = trouble_of(failed)
+        self._memory.trim(self._trouble)
+
+    def _refuse(self, failed: OSError) -> NoReturn:
+        if isinstance(failed, retention.NoSegment):
+            raise _held_full() from None
+        self._trouble = trouble_of(failed)
+        raise store_error(self._trouble, f"a sealed batch cannot be kept: {failed}") from failed
+
+    def _check_size(self, records: Sequence[Record]) -> None:
+        room = self._store.pool.smallest if self._store else 0
+        for record in records:
+            if self._store and len(record.payload) > room - HEAD_BYTES - 64:
+                raise StoreError(
+                    f"a record of {len(record.payload)} bytes does not fit a segment of {room}",
+                    code="ring.record-too-big",
+                    hint="give the ring a larger size in the site file",
+                )
+
+    def _check_next(self, batch: Batch) -> None:
+        head = self._head
+        seq, first = (head.seq + 1, head.span.last + 1) if head else (0, 0)
+        if (batch.epoch, batch.seq, batch.span.first) != (self.epoch, seq, first):
+            raise ValueError(
+                f"batch {batch.seq} from {batch.span.first} is not the next: {seq} from {first}"
+            )
+        if not first <= batch.span.last <= self.last:
+            raise ValueError(
+                f"batch {batch.seq} ends at {batch.span.last}, the ring at {self.last}"
+            )
+
+    def _check_room(self, store: Store, room: int) -> None:
+        if room > store.pool.smallest - HEAD_BYTES:
+            raise StoreError(
+                f"a batch of {room} bytes does not fit a segment of {store.pool.smallest}",
+                code="ring.batch-too-big",
+                hint="give the ring a larger size in the site file, or windows that hold less",
+            )
+        lane = store.lanes[Role.HELD]
+        if lane.open_segment is None or lane.open_segment.room < room:
+            retention.release(store, store.durable.settled)
+            if len(lane.segments) >= max(2, store.pool.limit // store.pool.size // 4):
+                raise _held_full()
+
+    def _first(self) -> int:
+        lanes = self._store.lanes if self._store else {}
+        bases = [
+            s.base for role, lane in lanes.items() if role is not Role.HELD for s in lane.segments
+        ]
+        return max(min(bases) - self._origin, 0) if bases else self.last + 1
+
+    def _state(self) -> str:
+        if self._trouble:
+            return self._trouble
+        if self._store and self._store.pool.starved:
+            return DISK_FULL
+        return "salvaged" if self._store and self._store.damage else "ok"
+
+
+def _held_full() -> StoreError:
+    return StoreError(
+        "too many sealed batches wait for their receipt",
+        code="ring.held-full",
+        hint="the hub does not answer: look at: lamppost status",
+        retry=True,
+    )
