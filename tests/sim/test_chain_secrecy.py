@@ -41,9 +41,7 @@ class Spy:
         identity = bench.folder / "spy" / "identity"
         tls = ssl.create_default_context(cafile=str(identity / "server-ca.pem"))
         tls.load_cert_chain(identity / "tls.crt", identity / "tls.key")
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2, client_id="spy", protocol=paho.MQTTv5
-        )
+        client = paho.Client(CallbackAPIVersion.VERSION2, client_id="spy", protocol=paho.MQTTv5)
         client.tls_set_context(tls)
         client.on_connect = lambda c, *_: c.subscribe("lamppost/#", qos=1)
         client.on_subscribe = lambda *_: self.subscribed.set()

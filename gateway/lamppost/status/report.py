@@ -38,7 +38,7 @@ def report(
         "ring": {**ring, "pending": pending, "overflowed": overflowed},
         "uplink": _uplink(uplink, enrolment, now),
         "buses": [_bus(bus, now) for bus in buses],
-        "devices": [_device(device, now) for bus in buses for device in bus.devices],
+        "devices": [_device(device, bus, now) for bus in buses for device in bus.devices],
     }
 
 
@@ -80,16 +80,21 @@ def _bus(bus: Any, now: Instant) -> dict[str, Any]:
     return {**found, "state": bus.state.value, "fault": asdict(bus.fault)}
 
 
-def _device(device: Any, now: Instant) -> dict[str, Any]:
-    """A device; `reason` is the worst quality among its newest readings, in the word that is sent to the hub."""
+def _device(device: Any, bus: Any, now: Instant) -> dict[str, Any]:
+    """A device; `reason` is the worst quality among its newest readings, in the word that is sent to the hub.
+
+    A device on a bus that is gone is as its bus is: what it was before says nothing about now.
+    """
     found = _aged(device, now, "since", "next_try", "at")
+    gone = bus if bus.state.value == "dead" else device
     worst = max(device.readings, key=lambda r: r.quality.severity, default=None)
     return {
         **found,
-        "state": device.state.value,
+        "state": gone.state.value,
+        "since_seconds_ago": round((now.ns - gone.since.ns) / 1e9, 1),
         "on": device.link if device.unit is None else f"{device.link}/{device.unit}",
         "reason": worst.quality.reason if worst else "not read yet",
-        "fault": asdict(device.fault),
+        "fault": asdict(gone.fault),
         "counts": asdict(device.counts),
         "readings": {
             r.point: {"value": r.value, "quality": r.quality.reason} for r in device.readings

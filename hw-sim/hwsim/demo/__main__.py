@@ -47,9 +47,13 @@ def _options() -> argparse.Namespace:
         prog="./dev demo",
         description="A simulated cabinet, its gateway and a hub, with an outage in the middle.",
     )
-    parser.add_argument("--seconds", type=float, default=60.0, help="how long (default 60, at least 20)")
+    parser.add_argument(
+        "--seconds", type=float, default=60.0, help="how long (default 60, at least 20)"
+    )
     parser.add_argument("--json", action="store_true", help="one object, schema lamppost.demo/1")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep site, logs and databases there")
+    parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="keep site, logs and databases there"
+    )
     options = parser.parse_args()
     if options.seconds < 20:
         parser.error("--seconds must be at least 20: two windows of 10 s have to close")
@@ -97,7 +101,9 @@ def _count(bench: Bench, story: Story) -> Verdict:
         receipts_verified=ring["batches_settled"],
         outage_seconds=round(story.outage_seconds, 1),
         cable_seconds=round(story.cable_seconds, 1),
-        entities=fleet["sink"]["entities"],
+        entities={
+            kind.rsplit("/", 1)[-1]: count for kind, count in fleet["sink"]["entities"].items()
+        },
         bytes_on_the_wire=mine["bytes"],
         seconds=round(story.elapsed, 1),
     )

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -199,7 +200,9 @@ class Bench:
 
     def command(self, *words: object) -> str:
         """Run one of the product's commands; raises BenchError with what it printed."""
-        done = subprocess.run([str(w) for w in words], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [str(w) for w in words], capture_output=True, text=True, check=False, env=_environment()
+        )
         if done.returncode != 0:
             shown = " ".join(str(w) for w in words)
             raise BenchError(f"{shown}: exit {done.returncode}\n{done.stdout}{done.stderr}")
@@ -216,7 +219,7 @@ class Bench:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env=_environment(),
             )
 
     def _await(self, name: str, ready: Any, timeout: float = 30.0) -> None:
@@ -225,6 +228,14 @@ class Bench:
             if not self.alive(name) or time.monotonic() > deadline:
                 raise BenchError(f"{name} did not start:\n{self.log(name)[-2000:]}")
             time.sleep(0.05)
+
+
+def _environment() -> dict[str, str]:
+    """Ours, with the commands of this Python's environment and Debian's servers in reach."""
+    path = os.pathsep.join(
+        [str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin"]
+    )
+    return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"}
 
 
 def _listens(port: int) -> bool:

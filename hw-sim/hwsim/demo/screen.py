@@ -48,7 +48,9 @@ class Screen:
         self._said = len(story.told)
         if story.elapsed >= self._due:
             self._due = story.elapsed + PLAIN_EVERY
-            self._print(f"{story.elapsed:5.1f} s  {_ring(gateway)} | {_uplink(gateway)} | {_hub(hub)}")
+            self._print(
+                f"{story.elapsed:5.1f} s  {_ring(gateway)} | {_uplink(gateway)} | {_hub(hub)}"
+            )
 
     def note(self, words: str) -> None:
         """A step before or after the story."""
@@ -111,5 +113,8 @@ def _uplink(gateway: Mapping[str, Any]) -> str:
 
 def _hub(hub: Mapping[str, Any]) -> str:
     sink = hub.get("sink", {})
-    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(sink.get("entities", {}).items()))
-    return f"{sink.get('readings', 0)} readings, {sink.get('duplicates', 0)} doubled; {kinds or 'no entities yet'}"
+    entities = sum(sink.get("entities", {}).values())
+    return (
+        f"{sink.get('readings', 0)} readings arrived, {sink.get('duplicates', 0)} doubled, "
+        f"{entities} entities"
+    )
