@@ -86,7 +86,7 @@ def _device(device: Any, bus: Any, now: Instant) -> dict[str, Any]:
     A device on a bus that is gone is as its bus is: what it was before says nothing about now.
     """
     found = _aged(device, now, "since", "next_try", "at")
-    gone = bus if bus.state.value == "dead" else device
+    gone = bus if bus.state.value in ("suspect", "dead") else device
     worst = max(device.readings, key=lambda r: r.quality.severity, default=None)
     return {
         **found,
