@@ -126,7 +126,10 @@ def load(text: bytes, name: str = "map") -> RegisterMap:
         raise MapError(f"{name}: larger than {LIMIT // 1024} KiB")
     try:
         document = tomllib.loads(text.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # ValueError: not UTF-8, not TOML, numbers of 5000 digits
         raise MapError(f"{name}: not TOML: {error}") from None
     model = document.get("model")
     where = f"{name}: {model}" if isinstance(model, str) else name
@@ -206,8 +209,10 @@ def _vector(vector: _Vector, names: list[str], where: str) -> Vector:
 
 
 def _first_problem(error: ValidationError, document: dict[str, Any]) -> str:
-    """The first problem in words: where it stands, what is wrong, the nearest valid key."""
-    problem = error.errors(include_url=False)[0]
+    """One problem in words, a misspelt key before what is missing for it: where, what, the nearest valid key."""
+    problem = min(
+        error.errors(include_url=False), key=lambda found: found["type"] != "extra_forbidden"
+    )
     path = [part for part in problem["loc"] if not str(part).startswith(("_", "tuple["))]
     key = ".".join(_named(document, path))
     if problem["type"] != "extra_forbidden":

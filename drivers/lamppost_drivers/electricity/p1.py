@@ -28,7 +28,7 @@ Objects = dict[str, list[tuple[str, str]]]  # OBIS code → (value, unit) of eac
 LIMIT = 8192
 _LINE = re.compile(r"([0-9]+-[0-9]+:[0-9]+\.[0-9]+\.[0-9]+)((?:\([^()]*\))+)")
 _BRACKETS = re.compile(r"\(([^()]*)\)")
-_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+_NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,6})?")
 _END = re.compile(rb"![0-9A-Fa-f]{0,4}\r\n")
 
 _FACTORS = {"kWh": 1, "Wh": 0.001, "kW": 1000, "W": 1, "kvar": 1000, "kVAr": 1000, "kvarh": 1, "kVArh": 1, "V": 1,
