@@ -58,7 +58,8 @@ def wait_until(true: Callable[[], object], what: str, timeout: float = 30.0) -> 
 
 
 def settled(bench: Bench) -> dict[str, Any]:
-    """Stop the gateway and give both ends' counts: the ring's, and the hub's (ledger and sink)."""
+    """Stop the connected gateway and give both ends' counts: the ring's, and the hub's (ledger and sink)."""
+    wait_until(bench.connected, "the gateway is connected")
     bench.stop("gateway")
     ring = bench.buffer()
     wait_until(

@@ -18,6 +18,7 @@ from hwsim.demo.story import Story
 from hwsim.demo.verdict import Verdict
 
 FLEET_EVERY = 2.0
+RECONNECT = 60.0  # a short demo may end while the uplink still waits for its next try
 
 
 def main() -> int:
@@ -79,6 +80,8 @@ def _play(bench: Bench, seconds: float, screen: Screen) -> Verdict:
         if story.elapsed >= due:
             hub, due = bench.fleet(), story.elapsed + FLEET_EVERY
         screen.show(story, gateway, hub)
+        time.sleep(0.25)
+    while not bench.connected() and story.elapsed < seconds + RECONNECT:
         time.sleep(0.25)
     screen.note("the gateway stops: it seals what is left and waits for the last receipts")
     bench.stop("gateway")

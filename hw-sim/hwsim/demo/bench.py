@@ -180,6 +180,10 @@ class Bench:
         """What the gateway says of itself, or None while it does not answer."""
         return ask(self.control, {"do": "status"})
 
+    def connected(self) -> bool:
+        """Whether the gateway's uplink stands. Only then does a stop send what is left."""
+        return (self.status() or {}).get("uplink", {}).get("state") == "connected"
+
     def fleet(self) -> dict[str, Any]:
         """What the hub holds."""
         return self._json("lamppost-hub", "fleet", "show", self.hub, "--json")
