@@ -56,7 +56,7 @@ def _from_proc(real: str) -> list[int]:
     found = []
     for folder in Path("/proc").glob("[0-9]*/fd"):
         try:
-            if any(os.readlink(entry.path) == real for entry in os.scandir(folder)):
+            if any(os.readlink(folder / number) == real for number in os.listdir(folder)):
                 found.append(int(folder.parent.name))
         except OSError:
             continue  # not ours to look at, or gone meanwhile
