@@ -91,7 +91,7 @@ def _devices(gateway: Mapping[str, Any]) -> Table:
 def _latest(device: Mapping[str, Any]) -> str:
     values = {point: r["value"] for point, r in device.get("readings", {}).items()}
     shown = [f"{values[p]:.5g} {unit}" for p, unit in SHOWN.items() if _is_number(values.get(p))]
-    return "  ".join(shown[:4]) or device.get("reason", "")
+    return "  ".join(shown[:3]) or device.get("reason", "")
 
 
 def _is_number(value: object) -> bool:
