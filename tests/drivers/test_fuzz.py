@@ -25,6 +25,7 @@ from lamppost_drivers.contract import (
 from lamppost_drivers.electricity import p1
 from lamppost_drivers.framing import Framer, MbusFraming, ShdlcFraming
 from lamppost_drivers.library import LIBRARY
+from lamppost_drivers.mbus import meter
 from lamppost_drivers.mbus.frame import answer
 from lamppost_drivers.mbus.records import telegram
 from lamppost_drivers.registermap import decode_map
@@ -77,11 +78,16 @@ def seals(data: bytes) -> bytes:
 
 def mbus(data: bytes) -> None:
     got = answer(seals(data))
-    telegram(got.ci, got.data)
+    said = telegram(got.ci, got.data)
+    values = meter.named("mbus-meter", said)
+    assert values.keys() <= {point.name for point in LIBRARY["mbus-meter"].points}
 
 
 def bthome_objects(data: bytes) -> None:
-    bthome.decode(Advertisement("54:48:E6:8F:80:A5", service={bthome.UUID: data}), bytes(16))
+    values = bthome.decode(
+        Advertisement("54:48:E6:8F:80:A5", service={bthome.UUID: data}), bytes(16)
+    )
+    assert values.keys() <= {point.name for point in LIBRARY["bthome-v2"].points}
 
 
 def ruuvi_payload(data: bytes) -> None:
@@ -159,6 +165,10 @@ def test_streams_a_million_times(driver: StreamDriver) -> None:
     streams(driver, MANY // len(STREAMS) + 1, 20264)
 
 
+def declared(driver: ExchangeDriver, replies: list[bytes]) -> None:
+    assert exchange(driver, replies).keys() <= {point.name for point in driver.points}
+
+
 def exchanges(driver: ExchangeDriver, count: int, seed: int) -> None:
     chance = random.Random(seed)
     for _ in range(count):
@@ -166,7 +176,7 @@ def exchanges(driver: ExchangeDriver, count: int, seed: int) -> None:
         replies = [
             mutated(chance, [reply]) if chance.random() < 0.6 else reply for reply in vector.reply
         ]
-        quiet(lambda _, replies=replies: exchange(driver, replies), b"".join(replies), seed)  # type: ignore[misc]
+        quiet(lambda _, replies=replies: declared(driver, replies), b"".join(replies), seed)  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("driver", EXCHANGES, ids=lambda d: d.model)

@@ -1,6 +1,6 @@
 """BTHome v2 advertisements, plain and encrypted (bthome.io, format version 2): service data of UUID FCD2.
 
-The n-th object of one kind in an advertisement is a point of its own: temperature, temperature.2, and so on.
+The n-th object of one kind in an advertisement is a point of its own, up to the fourth: temperature, temperature.2.
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ def _keep(values: dict[str, Scalar | Absent], name: str, value: Scalar) -> None:
     while numbered in values:
         count += 1
         numbered = f"{name}.{count}"
-    values[numbered] = value
+    if numbered in _DECLARED:
+        values[numbered] = value
 
 
 def _points() -> tuple[Point, ...]:
@@ -118,6 +119,10 @@ def _points() -> tuple[Point, ...]:
     return (*named.values(), Point("text", "", 0, 0), Point("raw", "", 0, 0))
 
 
+_POINTS = _points()
+_DECLARED = frozenset(point.name for point in _POINTS)
+
+
 def _vector(note: str, expect: Values | None, payload: str, key: str = "") -> Vector:
     advertisement = Advertisement("54:48:E6:8F:80:A5", service={UUID: bytes.fromhex(payload)})
     return Vector(note, expect, advertisement=advertisement, key=bytes.fromhex(key))
@@ -126,7 +131,7 @@ def _vector(note: str, expect: Values | None, payload: str, key: str = "") -> Ve
 DRIVERS = (
     BroadcastDriver(
         model="bthome-v2",
-        points=_points(),
+        points=_POINTS,
         matches=matches,
         decode=decode,
         documentation=Documentation(

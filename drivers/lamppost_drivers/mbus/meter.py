@@ -115,7 +115,8 @@ def named(model: str, said: Telegram) -> Values:
         raise FrameError("the meter is busy")
     values: dict[str, Scalar | Absent] = {"status": said.header.status}
     for record in said.records:
-        if found := _named(record, renamed):
+        found = _named(record, renamed)
+        if found and found[0] in _DECLARED[model]:
             values.setdefault(*found)
     return values
 
@@ -154,6 +155,10 @@ def _points(renamed: Mapping[str, str]) -> tuple[Point, ...]:
     return tuple(points)
 
 
+_DECLARED: Mapping[str, frozenset[str]] = {
+    model: frozenset(point.name for point in _points(renamed))
+    for model, (_, renamed, _) in _MEDIA.items()
+}
 _RESET_ANSWER = bytes.fromhex("e5")
 _VECTORS: Mapping[str, tuple[str, Values]] = {
     "mbus-water": (
