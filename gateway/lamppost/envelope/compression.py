@@ -12,7 +12,6 @@ MAX_PAYLOAD = 16 << 20
 """Bytes of the largest payload after decompression; also bounds the window, so memory is bounded by twice this."""
 LEVEL = 3
 
-_MAGIC = b"\x28\xb5\x2f\xfd"
 _thread = threading.local()  # a zstd context may serve one thread at a time
 
 
@@ -33,17 +32,13 @@ def compress(payload: bytes) -> bytes:
 def decompress(frame: bytes) -> bytes:
     """The payload of one frame. Raises EnvelopeError `envelope.compression`; checks before it decompresses."""
     try:
-        if frame[:4] != _MAGIC:  # zstandard would also take a skippable frame
-            raise EnvelopeError("envelope.compression", "not a zstd frame")
         declared = zstandard.get_frame_parameters(frame)
         if not 0 < declared.content_size <= MAX_PAYLOAD:  # "unknown" is 2**64 - 1
             raise EnvelopeError(
                 "envelope.compression", "the frame's size is not declared, zero or over the limit"
             )
-        if declared.window_size > MAX_PAYLOAD or declared.dict_id:
-            raise EnvelopeError(
-                "envelope.compression", "the frame wants a large window or a dictionary"
-            )
+        if declared.window_size > MAX_PAYLOAD:
+            raise EnvelopeError("envelope.compression", "the frame wants a large window")
         decompressor = getattr(_thread, "decompressor", None)
         if decompressor is None:
             decompressor = _thread.decompressor = zstandard.ZstdDecompressor(

@@ -343,6 +343,13 @@ def test_a_registry_that_gives_the_wrong_key_for_an_id() -> None:
         open_body(w.seal().body, aud=HUB, signer_of=lambda kid: SignerRecord("gw-1", other.public))
 
 
+def test_a_key_that_is_registered_under_anothers_id() -> None:
+    w, other = world(), signing_key("p256")
+    body = forge_sign1(other, codec.encode(protected_of(w)), compress(PAYLOAD))
+    with refused("envelope.signature"):
+        open_body(body, aud=HUB, signer_of=lambda kid: SignerRecord("gw-1", other.public))
+
+
 def test_another_gateways_key_used_under_this_name() -> None:
     w = world()
     sealed = w.seal()

@@ -51,7 +51,13 @@ def test_signing_keys_in_files(tmp_path: Path, kind: str) -> None:
     assert len(signature) == 64
     assert public.verify(signature, b"words")
     assert not public.verify(signature, b"other words")
-    assert not public.verify(signature[:-1], b"words")
+    for other in (
+        signature[:-1],
+        signature + b"\x00",
+        b"\x00" + signature,
+        signature[:32] + b"\x00" + signature[32:],
+    ):
+        assert not public.verify(other, b"words")
     assert path.stat().st_mode & 0o777 == 0o600
     assert os.listdir(tmp_path) == ["sign.key"]
     assert PublicKey.from_pem(public.pem()) == public

@@ -177,8 +177,9 @@ def test_altered_inclusion_proofs_fail() -> None:
 
 @pytest.mark.parametrize(("index", "size"), [(-1, 5), (5, 5), (0, 0), (6, 5)])
 def test_an_index_outside_the_log_has_no_proof(index: int, size: int) -> None:
-    with refused("receipt.proof"):
-        root_from_inclusion(LEAVES[0], index, size, [])
+    for length in range(6):
+        with refused("receipt.proof"):
+            root_from_inclusion(LEAVES[0], index, size, LEAVES[:length])
     with pytest.raises(ValueError):
         LOG.inclusion(index, size)
 
@@ -202,6 +203,14 @@ def test_a_log_that_was_edited_is_not_consistent() -> None:
     edited = MerkleLog([*LEAVES[:3], leaf_hash(b"edited"), *LEAVES[4:]])
     for m in range(4, SMALL):
         assert not verify_consistency(m, SMALL, LOG.root(m), edited.root(), edited.consistency(m))
+
+
+def test_a_proof_for_a_much_larger_log_is_too_short() -> None:
+    for n in range(2, 17):
+        for m in range(1, n):
+            path = LOG.consistency(m, n)
+            for larger in range(33, SMALL):
+                assert not verify_consistency(m, larger, LOG.root(m), LOG.root(n), path)
 
 
 def test_impossible_consistency() -> None:
