@@ -91,9 +91,9 @@ def _grow(store: Store) -> None:
             pass
         store.pool.starved = False
     except OSError as failed:
-        if trouble_of(failed) != DISK_FULL:
+        store.pool.starved = trouble_of(failed) == DISK_FULL
+        if not store.pool.starved and not store.pool.free:
             raise
-        store.pool.starved = True
 
 
 def shrink(store: Store) -> None:

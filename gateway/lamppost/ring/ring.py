@@ -258,6 +258,7 @@ class Ring:
             if self._store:
                 with suppress(OSError):
                     self._flush()
+                    self._store.header = replace(self._store.header, next=self._last + 1)
                     if self._store.header != self._store.durable:
                         self._store.save()
                 self._store.close()
