@@ -89,6 +89,8 @@ class _Point(_Part):
             raise ValueError("scale_at must come after the value, less than 100 registers away")
         if self.scale == 0:
             raise ValueError("scale 0 makes every reading the same")
+        if not (1e-12 <= abs(self.scale) <= 1e12 and abs(self.offset) <= 1e12):
+            raise ValueError("scale must lie within 1e-12 and 1e12, offset within 1e12")
         if self.type in (TEXT, "bool"):
             return self
         if self.range is None or not self.range[0] < self.range[1]:

@@ -10,6 +10,7 @@ import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lamppost_drivers.contract import (
     Absent,
@@ -47,10 +48,9 @@ TYPES: Mapping[str, tuple[str, int]] = {
 WORD_ORDERS = ("big", "little", "BADC", "DCBA")
 TEXT = "text"  # ASCII, two characters a register; the map says how many registers
 
-Finish = Callable[[int | float | bytes], Scalar | Absent]
-_Step = tuple[
-    str, Finish, int | None, bool
-]  # name, what makes the value, index of its power of ten, is a ratio
+Finish = Callable[[Any], Scalar | Absent]
+# name, what makes the value (None: the raw number is it), index of its power of ten, whether it is a ratio
+_Step = tuple[str, Finish | None, int | None, bool]
 
 
 def words_of(type_: str, words: int = 0) -> int:
@@ -62,7 +62,7 @@ def words_of(type_: str, words: int = 0) -> int:
 class _Group:
     """Values whose bytes stand in one order: which words to pick, how to pack and unpack them, how to finish."""
 
-    order: tuple[int, ...]
+    pick: Callable[[Sequence[int]], Sequence[int]]
     pack: struct.Struct
     unpack: struct.Struct
     plan: tuple[_Step, ...]
@@ -95,13 +95,13 @@ class Decoder:
         values: dict[str, Scalar | Absent] = {name: bool(words[i]) for name, i in self._bits}
         for group in self._groups:
             try:
-                packed = group.pack.pack(*[words[i] for i in group.order])
+                packed = group.pack.pack(*group.pick(words))
             except struct.error as error:
                 raise FrameError(f"a register is no 16-bit number: {error}") from None
             for (name, finish, power, ratio), raw in zip(
                 group.plan, group.unpack.unpack(packed), strict=True
             ):
-                value = finish(raw)
+                value = raw if finish is None else finish(raw)
                 values[name] = value if power is None else _powered(value, words[power], ratio)
         return values
 
@@ -132,7 +132,7 @@ def _group(registers: Sequence[Register], start: int, sign: str) -> _Group:
         order += reversed(indexes) if turned else indexes
         code += f"{2 * register.words}s" if text else TYPES[register.type][0]
     return _Group(
-        tuple(order),
+        _picker(order),
         struct.Struct(f"{sign}{len(order)}H"),
         struct.Struct(code),
         tuple(
@@ -145,6 +145,13 @@ def _group(registers: Sequence[Register], start: int, sign: str) -> _Group:
             for r in registers
         ),
     )
+
+
+def _picker(order: list[int]) -> Callable[[Sequence[int]], Sequence[int]]:
+    first, last = order[0], order[-1]
+    if order == list(range(first, last + 1)):
+        return lambda words: words[first : last + 1]
+    return lambda words: [words[i] for i in order]
 
 
 def _powered(value: Scalar | Absent, word: int, ratio: bool) -> Scalar | Absent:
@@ -161,37 +168,46 @@ def _powered(value: Scalar | Absent, word: int, ratio: bool) -> Scalar | Absent:
     return float(value * 10**power) if power >= 0 else value / 10**-power
 
 
-def finish_of(register: Register) -> Finish:
-    """The function that makes a raw value a scalar: absent values, scale, offset."""
+def finish_of(register: Register) -> Finish | None:
+    """The function that makes a raw value a scalar: absent values, scale, offset; None where nothing is to be done."""
     if register.type == TEXT:
         return _text
-    if register.type.startswith("bcd"):
-        return _bcd(_scaling(register.scale, register.offset))
     scaling = _scaling(register.scale, register.offset)
+    if register.type.startswith("bcd"):
+        return _bcd(scaling or (lambda raw: raw))
     absent = frozenset(_signed(value, register.type) for value in register.absent)
-    return _number(scaling, absent)
+    if register.type.startswith("float"):
+        return _float(scaling, absent)
+    if absent:
+        return lambda raw: (
+            Absent.NOT_AVAILABLE if raw in absent else scaling(raw) if scaling else raw
+        )
+    return scaling
 
 
-def _number(scaling: Callable[[float], float], absent: frozenset[int]) -> Finish:
-    def finish(raw: int | float | bytes) -> Scalar | Absent:
-        if isinstance(raw, bytes) or raw in absent or not math.isfinite(raw):
+def _float(scaling: Callable[[float], float] | None, absent: frozenset[int]) -> Finish:
+    if scaling is None and not absent:
+        return lambda raw: raw if math.isfinite(raw) else Absent.NOT_AVAILABLE
+
+    def finish(raw: float) -> Scalar | Absent:
+        if raw in absent:
             return Absent.NOT_AVAILABLE
-        value = scaling(raw)
+        value = raw if scaling is None else scaling(raw)
         return value if math.isfinite(value) else Absent.NOT_AVAILABLE
 
     return finish
 
 
 def _bcd(scaling: Callable[[float], float]) -> Finish:
-    def finish(raw: int | float | bytes) -> Scalar | Absent:
-        digits = raw.hex() if isinstance(raw, bytes) else ""
+    def finish(raw: bytes) -> Scalar | Absent:
+        digits = raw.hex()
         return scaling(int(digits)) if digits.isdecimal() else Absent.NOT_AVAILABLE
 
     return finish
 
 
-def _text(raw: int | float | bytes) -> Scalar | Absent:
-    shown = raw.rstrip(b"\0 ").split(b"\0")[0] if isinstance(raw, bytes) else b""
+def _text(raw: bytes) -> Scalar | Absent:
+    shown = raw.rstrip(b"\0 ").split(b"\0")[0]
     try:
         text = shown.decode("ascii").strip()
     except UnicodeDecodeError:
@@ -199,13 +215,15 @@ def _text(raw: int | float | bytes) -> Scalar | Absent:
     return text if text and text.isprintable() else Absent.NOT_AVAILABLE
 
 
-def _scaling(scale: float, offset: float) -> Callable[[float], float]:
+def _scaling(scale: float, offset: float) -> Callable[[float], float] | None:
     """raw × scale + offset, dividing by a whole number where that is the exact reciprocal of the scale."""
+    if scale == 1 and not offset:
+        return None
     divisor = round(1 / scale) if 0 < abs(scale) < 1 else 0
     if divisor and 1 / divisor == scale:
         return (lambda raw: raw / divisor + offset) if offset else (lambda raw: raw / divisor)
     if scale == 1:
-        return (lambda raw: raw + offset) if offset else (lambda raw: raw)
+        return lambda raw: raw + offset
     return (lambda raw: raw * scale + offset) if offset else (lambda raw: raw * scale)
 
 
