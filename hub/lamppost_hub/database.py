@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from lamppost.errors import StoreError
 
@@ -27,7 +27,7 @@ class Database:
         self._connection = connection
 
     @classmethod
-    def open(cls, path: Path, schema: str) -> Database:
+    def open(cls, path: Path, schema: str) -> Self:
         """Open or create `path` and make sure that `schema` (idempotent DDL) is in it.
 
         Raises StoreError `hub.store-newer` for a file of a later format and `hub.store` for what the disk refuses.

@@ -8,6 +8,7 @@ bookmark), which is why sinks are idempotent.
 from __future__ import annotations
 
 import asyncio
+import enum
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,6 +61,14 @@ class Archive:
             received_ns=queued.received,
             entities=entities,
         )
+
+
+class Offered(enum.Enum):
+    """What a sink made of a batch: has it, never will, or not yet."""
+
+    WRITTEN = enum.auto()
+    PARKED = enum.auto()
+    LATER = enum.auto()
 
 
 class Forwarder:
@@ -118,64 +127,65 @@ class Forwarder:
     async def round(self) -> bool:
         """Offer what waits, each gateway's next batches, to the sink; True if anything moved."""
         moved = await self._retry_dead_letters()
-        now = self._clock.monotonic()
         behind = await self._thread.call(self._queue.behind, self.name)
-        ready = [gateway for gateway in behind if self._paused.get(gateway, (0.0,))[0] <= now]
+        ready = [gateway for gateway in behind if not self._rests(gateway)]
         async with asyncio.TaskGroup() as lanes:
             tasks = [lanes.create_task(self._lane(gateway)) for gateway in ready[:ROUND]]
         return any(task.result() for task in tasks) or moved
 
     async def _lane(self, gateway: str) -> bool:
         async with self._lanes:
-            waiting = await self._thread.call(self._queue.next_of, self.name, gateway, LANE)
-            reached = 0
             try:
-                for queued in waiting:
-                    if not await self._offer(queued):
-                        break
-                    reached = queued.position
-            finally:
-                if reached:
-                    await self._thread.call(self._queue.delivered, self.name, gateway, reached)
+                return await self._drain(gateway)
+            except StoreError as error:
+                self._pause(gateway, error)
+                return False
+
+    async def _drain(self, gateway: str) -> bool:
+        waiting = await self._thread.call(self._queue.next_of, self.name, gateway, LANE)
+        reached = 0
+        try:
+            for queued in waiting:
+                if await self._offer(queued) is Offered.LATER:
+                    break
+                reached = queued.position
+        finally:
+            if reached:
+                await self._thread.call(self._queue.delivered, self.name, gateway, reached)
         return reached > 0
 
-    async def _offer(self, queued: Queued) -> bool:
-        """True if the sink has it, or never will have it and it is among the dead letters."""
+    async def _offer(self, queued: Queued) -> Offered:
         try:
             delivery = await self._thread.call(self._archive.delivery, queued)
             await self._sink.write(delivery)
         except LamppostError as error:
             if error.retry:
-                self._pause(queued, error)
-                return False
+                self._pause(queued.gateway, error)
+                return Offered.LATER
             await self._park(queued, error.code, str(error))
-        except (
-            ArithmeticError,
-            AttributeError,
-            LookupError,
-            TypeError,
-            ValueError,
-            RecursionError,
-        ) as error:
+            return Offered.PARKED
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             # A sink that stumbles over one batch must not stop the others; the batch is kept with the reason.
-            log.exception(
-                "sink %s broke on %s/%d; please report it", self.name, queued.epoch, queued.seq
-            )
+            log.exception("sink %s broke on %s; please report it", self.name, queued.epoch)
             await self._park(queued, "sink.internal", repr(error))
-        else:
-            self._paused.pop(queued.gateway, None)
-        return True
+            return Offered.PARKED
+        self._paused.pop(queued.gateway, None)
+        return Offered.WRITTEN
 
-    def _pause(self, queued: Queued, error: LamppostError) -> None:
-        _, backoff = self._paused.get(queued.gateway, (0.0, Backoff(0.5, 60.0)))
+    def _rests(self, gateway: str) -> bool:
+        until, _ = self._paused.get(gateway, (0.0, None))
+        return self._clock.monotonic() < until
+
+    def _pause(self, gateway: str, error: LamppostError) -> None:
+        _, backoff = self._paused.get(gateway, (0.0, Backoff(0.5, 60.0)))
         pause = backoff.pause()
-        self._paused[queued.gateway] = (self._clock.monotonic() + pause, backoff)
+        self._paused[gateway] = (self._clock.monotonic() + pause, backoff)
         log.warning(
             "%s: %s: %s; %s waits %.1f s (%s)",
             self.name,
             error.code,
             error,
-            queued.gateway,
+            gateway,
             pause,
             error.hint,
         )
@@ -197,19 +207,12 @@ class Forwarder:
     async def _retry_dead_letters(self) -> bool:
         moved = False
         for queued in await self._thread.call(self._queue.retried, self.name, LANE):
-            if queued.gateway in self._paused:
+            if self._rests(queued.gateway):
                 continue
-            try:
-                delivery = await self._thread.call(self._archive.delivery, queued)
-                await self._sink.write(delivery)
-            except LamppostError as error:
-                if error.retry:
-                    self._pause(queued, error)
-                    continue
-                await self._park(queued, error.code, str(error))
-            else:
+            offered = await self._offer(queued)
+            if offered is Offered.WRITTEN:
                 await self._thread.call(self._queue.unpark, self.name, queued.position)
-            moved = True
+            moved = moved or offered is not Offered.LATER
         return moved
 
 

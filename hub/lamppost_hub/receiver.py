@@ -66,8 +66,8 @@ class Receiver:
 
     async def _serve(self, session: Session) -> None:
         while True:
-            await self._gate.wait()
             group = await session.receive(GROUP)
+            await self._gate.wait()  # in hand, but neither booked nor acknowledged
             taken = await self._taken(group)
             if taken.new:
                 self._on_new()

@@ -23,11 +23,11 @@ class Worker:
     async def run(self, work: Callable[[], T]) -> T:
         """Run `work` in the thread; StoreError and OSError come out as HubError `sink.disk`.
 
-        A cancelled caller leaves the work to end by itself, whole.
+        Work that has begun ends whole, even if its caller is cancelled.
         """
         loop = asyncio.get_running_loop()
         try:
-            return await asyncio.shield(loop.run_in_executor(self._thread, work))
+            return await loop.run_in_executor(self._thread, work)
         except (StoreError, OSError) as error:
             raise disk(self._what, error) from error
 
