@@ -40,6 +40,7 @@ def crosscheck(site: Site, find: Callable[[str], Driver]) -> Iterator[Problem]:
             if link is not None:
                 yield from _fits(index, device, driver, link)
     yield from _shared_lines(site, links)
+    yield from _line_settings(site, drivers)
     yield from _demand(site, drivers)
     if site.aggregate.window < min(d.every for d in site.device):
         reason = f"shorter than the fastest device is read ({min(d.every for d in site.device):g}s)"
@@ -135,6 +136,24 @@ def _shared_lines(site: Site, links: dict[str, LinkSettings]) -> Iterator[Proble
             yield Problem(f"device[{index}].unit", str(device.unit), reason)
         else:
             taken[slot] = index
+
+
+def _line_settings(site: Site, drivers: list[Driver | None]) -> Iterator[Problem]:
+    """A line has one speed and parity. Devices that leave the factory with different ones need the site's word."""
+    for index, link in enumerate(site.link):
+        if not isinstance(link, ModbusRtuLink):
+            continue
+        factory = {
+            device.model: driver.serial
+            for device, driver in zip(site.device, drivers, strict=True)
+            if device.link == link.name and isinstance(driver, RegisterMap)
+        }
+        for key in ("baud", "parity", "stop_bits"):
+            settings = {model: getattr(serial, key) for model, serial in factory.items()}
+            if getattr(link, key) is None and len(set(settings.values())) > 1:
+                said = ", ".join(f"{model} {value}" for model, value in settings.items())
+                reason = f"required: its devices leave the factory with different ones ({said})"
+                yield Problem(f"link[{index}].{key}", "", reason)
 
 
 def _demand(site: Site, drivers: list[Driver | None]) -> Iterator[Problem]:

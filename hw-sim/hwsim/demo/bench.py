@@ -45,6 +45,7 @@ drain = "20s"
 name = "rs485-1"
 kind = "modbus-rtu"
 port = "{folder}/rs485-1"
+baud = 9600              # set on the keys of both meters; an SDM120 leaves the factory with 2400
 
 [[link]]
 name = "uart-1"
