@@ -10,8 +10,9 @@ from typing import Protocol, cast
 
 from lamppost.acquire.conversation import Conversation
 from lamppost.acquire.device import Device, points_of
+from lamppost.acquire.groups import MapDevice
 from lamppost.acquire.listener import Listener
-from lamppost.acquire.poller import MapDevice, ModbusPoller, map_device
+from lamppost.acquire.poller import ModbusPoller
 from lamppost.acquire.port import Opens, Port
 from lamppost.acquire.registry import Registry
 from lamppost.acquire.report import BusStatus
@@ -131,11 +132,11 @@ class _Found:
         for settings, driver in zip(self._settings, self._drivers, strict=True):
             if not isinstance(driver, RegisterMap):
                 raise self._misfit(settings)
-            periods = {r.poll: settings.poll.get(r.poll, settings.every) for r in driver.registers}
-            found.append(map_device(self._device(settings, driver), driver, periods))
+            device = self._device(settings, driver)
+            found.append(MapDevice(device, driver, settings.every, settings.poll))
         opened: ModbusLink = self._rtu(link) if isinstance(link, ModbusRtuLink) else _tcp(link)
         port = Port(self._name, self._kind, opened, self._clock)
-        first = phases([group.period for device in found for group in device.groups], offset)
+        first = phases([group.period for each in found for group in each.groups], offset)
         return ModbusPoller(port, found, self._clock, first)
 
     def serial(self, link: SerialLink) -> Listener | Conversation:

@@ -35,7 +35,8 @@ async def play(model: str, link: SerialLine, clock: Clock, exchange: Exchange) -
             now = ask(model, step, exchange, received)
             received = b""
             if isinstance(now, Finished):
-                return now.values
+                values: Values = now.result
+                return values
             if isinstance(now, Quality):
                 return now
             if isinstance(now, Write):
@@ -76,6 +77,7 @@ class Conversation:
         self.port = port
         self._device = device
         self._driver = driver
+        self._address = driver.address if device.unit is None else device.unit
         self._every = every
         self._clock = clock
         self._names = tuple(point.name for point in device.points)
@@ -131,8 +133,8 @@ class Conversation:
         try:
             async with self.port.bus.turn:
                 if driver.setup is not None and not self._set_up:
-                    await self._play(driver.setup(driver.address))
-                values = await self._play(driver.measure(driver.address))
+                    await self._play(driver.setup(self._address))
+                values = await self._play(driver.measure(self._address))
             self._set_up = True
         except LinkError as error:
             self._failed(error)

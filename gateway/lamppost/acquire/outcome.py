@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar, cast
 
 from lamppost.model import Quality
 from lamppost.quality.codes import quality
-from lamppost_drivers.contract import Exchange, FrameError, Step, Values
+from lamppost_drivers.contract import FrameError
 
 Result = TypeVar("Result")
+Wish = TypeVar("Wish")
+Sent = TypeVar("Sent")
 
 _CORRUPT = quality("corrupt")
 _DRIVER_ERROR = quality("driver_error")
@@ -37,15 +39,17 @@ def ask(model: str, function: Callable[..., Result], *arguments: object) -> Resu
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
-    """An exchange has come to its end."""
+class Finished(Generic[Result]):
+    """A driver's conversation has come to its end, with this."""
 
-    values: Values
+    result: Result
 
 
-def step(exchange: Exchange, received: bytes | None) -> Step | Finished:
-    """Let an exchange go on with what was received (None at its start): its next step, or its values."""
+def step(
+    conversation: Generator[Wish, Sent, Result], received: Sent | None
+) -> Wish | Finished[Result]:
+    """Let a conversation go on with what was received (None at its start): what it wishes next, or its end."""
     try:
-        return next(exchange) if received is None else exchange.send(received)
+        return conversation.send(cast(Sent, received))
     except StopIteration as end:
         return Finished(end.value)

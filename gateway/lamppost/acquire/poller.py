@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from lamppost.acquire import plan
 from lamppost.acquire.device import Device
+from lamppost.acquire.groups import Group, MapDevice, Part
 from lamppost.acquire.health import ProbeBudget, State
-from lamppost.acquire.outcome import ask
-from lamppost.acquire.plan import Block
+from lamppost.acquire.outcome import Finished, ask, step
 from lamppost.acquire.port import Port
 from lamppost.acquire.report import BusStatus
 from lamppost.acquire.schedule import Beat, Schedule
 from lamppost.clock import Clock
 from lamppost.errors import LinkError
-from lamppost.links.faults import CorruptError, RefusedError
+from lamppost.links.faults import CorruptError, RefusedError, corrupt
 from lamppost.links.modbus_link import ModbusLink
 from lamppost.model import Quality, Reading
 from lamppost.quality.codes import quality
-from lamppost_drivers.contract import Register, RegisterMap, Values
-from lamppost_drivers.registermap import Decoder
+from lamppost_drivers.contract import Discovery, ReadRegisters, RegisterMap, Values
 
 _NO_RESPONSE = quality("no_response")
 _NOT_CONNECTED = quality("not_connected")
@@ -35,93 +32,13 @@ _REFUSALS = {1: _NOT_AVAILABLE, 4: _DEVICE_FAULT, 5: _NOT_AVAILABLE, 6: _NOT_AVA
 
 _SPLITS = 8
 """New requests that refusals may cause within one beat; the rest is found out at the next."""
-_ASK_AGAIN = 3600.0
-"""Seconds after which registers that a device refused are asked for once more."""
+_MOST_STEPS = 200
+"""Reads by which a device that describes itself must have done so."""
 _SOON = 1.0
 """A device that is back waits for its next beat if that is so near; else it is read at once."""
 _LEASE_LOOK = 0.5
 _OVERDUE = 1.0
 """Seconds that a probe gives way to readings."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Part:
-    """One request of a reading: its block, the points that it brings, and how to decode them."""
-
-    block: Block
-    names: tuple[str, ...]
-    decode: Callable[[Sequence[int]], Values]
-
-
-class Group:
-    """Registers of one device that are read together, in as few parts as the device allows. Learns from refusals."""
-
-    def __init__(
-        self, device: Device, driver: RegisterMap, registers: Sequence[Register], period: float
-    ) -> None:
-        self.device = device
-        self.period = period
-        self.rest = driver.turnaround
-        self.names = tuple(register.point.name for register in registers)
-        self.parts: tuple[Part, ...] = ()
-        self.refused: tuple[str, ...] = ()
-        """Points that the device does not know."""
-        self._driver = driver
-        self._registers = tuple(registers)
-        self._cuts: set[plan.Cut] = set()
-        self._ask_again = 0.0
-        self._plan()
-
-    def refuse(self, part: Part, now: float) -> tuple[Part, ...]:
-        """The device does not know all of a part: what to ask instead; nothing if it was a single register."""
-        place = plan.cut(part.block)
-        if place is None:
-            self.refused += part.names
-            self._ask_again = now + _ASK_AGAIN
-        else:
-            self._cuts.add(place)
-        self._plan()
-        return tuple(new for new in self.parts if set(new.names) <= set(part.names))
-
-    def forgive(self, now: float) -> None:
-        """Ask again for what was refused, once in a long while."""
-        if self.refused and now >= self._ask_again:
-            self.refused = ()
-            self._plan()
-
-    def _plan(self) -> None:
-        wanted = [r for r in self._registers if r.point.name not in self.refused]
-        found = plan.blocks(wanted, self._driver.max_words, self._driver.max_gap, self._cuts)
-        self.parts = tuple(
-            Part(
-                block,
-                tuple(register.point.name for register in block.registers),
-                Decoder(block.registers, block.address).decode,
-            )
-            for block in found
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class MapDevice:
-    """A device with its register map and the periods of its poll groups."""
-
-    device: Device
-    driver: RegisterMap
-    groups: tuple[Group, ...]
-    probe: Block
-
-
-def map_device(device: Device, driver: RegisterMap, periods: Mapping[str, float]) -> MapDevice:
-    """Groups of a device: registers whose poll groups have one period are read together, as one sample."""
-    read = {point.name for point in device.points}
-    by_period: dict[float, list[Register]] = {}
-    for register in driver.registers:
-        if register.point.name in read:
-            by_period.setdefault(periods[register.poll], []).append(register)
-    groups = tuple(Group(device, driver, regs, period) for period, regs in by_period.items())
-    wanted = [register for registers in by_period.values() for register in registers]
-    return MapDevice(device, driver, groups, plan.probe(wanted))
 
 
 class ModbusPoller:
@@ -210,6 +127,8 @@ class ModbusPoller:
             device.give_absent(group.names, _NOT_CONNECTED, group.period)
         elif health.state is State.DEAD or health.resting(now):
             device.give_absent(group.names, device.reason, group.period)
+        elif not group.parts and (found := self._undiscovered(group)) is not None:
+            await self._discover(found, group)
         else:
             await self._read(group)
 
@@ -294,6 +213,59 @@ class ModbusPoller:
             if group is not reading and self._schedule.due(group) - now > _SOON:
                 self._schedule.hurry(group, now)
 
+    # --- devices that describe themselves
+
+    def _undiscovered(self, group: Group) -> MapDevice | None:
+        return next((d for d in self._devices if d.discover and d.groups == (group,)), None)
+
+    async def _discover(self, found: MapDevice, group: Group) -> None:
+        """Let the device say what registers it has, and read them from then on."""
+        device = found.device
+        device.polls += 1
+        assert found.discover is not None
+        discovery = ask(device.model, found.discover)
+        if not isinstance(discovery, Quality):
+            async with self.port.bus.turn:
+                learned = await self._play(found, discovery)
+            if isinstance(learned, RegisterMap):
+                device.ok += 1
+                self._adopt(found, learned, group)
+                return
+            discovery = learned
+        device.give_absent(group.names, discovery, group.period)
+
+    async def _play(self, found: MapDevice, discovery: Discovery) -> RegisterMap | Quality:
+        """Play a discovery to its end: the map, or why there is none."""
+        device, words = found.device, None
+        for _ in range(_MOST_STEPS):
+            wish = ask(device.model, step, discovery, words)
+            if isinstance(wish, Finished):
+                learned: RegisterMap = wish.result
+                return learned
+            if not isinstance(wish, ReadRegisters):
+                break
+            try:
+                words = await self.port.link.read(
+                    device.unit or 0, "holding", wish.address, wish.count, rest=found.rest
+                )
+            except LinkError as error:
+                if not isinstance(error, RefusedError) or error.number in _TARGET_SILENT:
+                    return self._failed(device, error)
+                words = None
+            self._back(device)
+        unknown = corrupt(
+            f"{self.port.link.where}: unit {device.unit} does not describe itself", b"", ended=True
+        )
+        device.missed(unknown, _CORRUPT, self._clock.monotonic(), there=True)
+        return _CORRUPT
+
+    def _adopt(self, found: MapDevice, learned: RegisterMap, group: Group) -> None:
+        found.adopt(learned)
+        now = self._clock.monotonic()
+        self._schedule.remove(group)
+        for new in found.groups:
+            self._schedule.add(new, new.period, now)
+
     # --- silent devices
 
     async def _probe(self, found: MapDevice) -> None:
@@ -308,7 +280,7 @@ class ModbusPoller:
                     block.table,
                     block.address,
                     block.count,
-                    rest=found.driver.turnaround,
+                    rest=found.rest,
                 )
             except LinkError as error:
                 if not isinstance(error, RefusedError) or error.number in _TARGET_SILENT:

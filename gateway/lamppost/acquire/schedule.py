@@ -70,6 +70,12 @@ class Schedule(Generic[Key]):
         self._entries[key] = entry
         self._push(key, entry, first)
 
+    def remove(self, key: Key) -> None:
+        """No more beats of `key`. Raises KeyError where there is none."""
+        del self._entries[key]
+        self._heap = [place for place in self._heap if place[3] != key]
+        heapq.heapify(self._heap)
+
     def next(self) -> float:
         """When something is due next; infinite without entries."""
         return self._heap[0][0] if self._heap else math.inf

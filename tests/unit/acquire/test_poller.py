@@ -5,21 +5,31 @@ import math
 import struct
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from fakes.modbus_units import FakeLink, FakeUnit
 from fakes.virtual_clock import VirtualClock, run
 from lamppost.acquire.device import Device
+from lamppost.acquire.groups import MapDevice
 from lamppost.acquire.health import State
-from lamppost.acquire.poller import ModbusPoller, map_device
+from lamppost.acquire.poller import ModbusPoller
 from lamppost.acquire.port import Port
 from lamppost.acquire.report import BusStatus
 from lamppost.acquire.schedule import phases
 from lamppost.config.schema import DeviceSettings
 from lamppost.links.modbus_link import ModbusLink
 from lamppost.model import Sample
-from lamppost_drivers.contract import Documentation, Point, Register, RegisterMap
+from lamppost_drivers.contract import (
+    Discovery,
+    Documentation,
+    FrameError,
+    Point,
+    ReadRegisters,
+    Register,
+    RegisterMap,
+)
 
 
 def float_words(value: float) -> tuple[int, int]:
@@ -60,7 +70,9 @@ class Bench:
         every: float = 1.0,
         slow: float = 10.0,
         points: tuple[str, ...] = (),
+        driver: RegisterMap | None = None,
     ) -> None:
+        driver = driver or METER
         self.clock = clock
         self.link = link
         self.samples: list[Sample] = []
@@ -69,8 +81,8 @@ class Bench:
             settings = DeviceSettings.model_construct(
                 name=f"m{unit}", model="meter", link="bus", unit=unit, every=every, points=points
             )
-            device = Device(settings, METER, clock, self.samples.append)
-            found.append(map_device(device, METER, {"fast": every, "slow": slow}))
+            device = Device(settings, driver, clock, self.samples.append)
+            found.append(MapDevice(device, driver, every, {"slow": slow}))
         opened: ModbusLink = link
         self.port = Port("bus", "modbus-rtu", opened, clock)
         first = phases([group.period for device in found for group in device.groups])
@@ -364,5 +376,49 @@ def test_a_drivers_bug_is_data() -> None:
         await bench.poll(10.0)
         assert set(bench.reasons("m1")) <= {"driver_error", "corrupt"}
         assert set(bench.reasons("m2")) == {"good"}
+
+    run(main)
+
+
+def describes_itself() -> Discovery:
+    """At 0 there is nothing; at 200 a word tells where the voltage is."""
+    assert (yield ReadRegisters(300, 2)) is None
+    words = yield ReadRegisters(200, 1)
+    if words is None or words[0] == 0:
+        raise FrameError("no map")
+    return replace(METER, registers=(replace(register("voltage", 0), address=words[0]),))
+
+
+SELF = replace(METER, registers=(), discover=describes_itself, declared=METER.points)
+
+
+def test_a_device_that_describes_itself() -> None:
+    async def main(clock: VirtualClock) -> None:
+        far = link(units=2)
+        for unit in far.units.values():
+            unit.refuse = frozenset({301})
+        far.units[1].cells[200] = 6
+        bench = Bench(clock, far, driver=SELF)
+        status = await bench.poll(30.0, (20.0, lambda: far.units[2].cells.update({200: 6})))
+        assert [(r.point, r.value) for r in status.devices[0].readings if r.value] == [
+            ("voltage", 4.25)
+        ]
+        assert status.devices[0].counts.ok >= 29
+        assert set(bench.reasons("m1", 0.5)) == {"good"}
+        assert set(bench.reasons("m2", 0, 20)) == {"corrupt"}
+        assert bench.reasons("m2", 20)["good"] >= 1
+
+    run(main)
+
+
+def test_a_device_that_cannot_be_asked_what_it_is() -> None:
+    async def main(clock: VirtualClock) -> None:
+        far = link(1, units=1)
+        far.units[1].refuse = frozenset({301})
+        far.units[1].cells[200] = 6
+        bench = Bench(clock, far, driver=SELF, every=600.0)
+        await bench.poll(120.0, (60.0, lambda: setattr(far.units[1], "dead", False)))
+        assert bench.reasons("m1", 0, 60) == {"no_response": 1}
+        assert bench.reasons("m1", 60) == {"good": 1}
 
     run(main)
