@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from drivers.play import exchange, stream
 from drivers.verdict import NotClaimed, Pair, Row, printed
 from lamppost_drivers.air import honeywell, nova, scd4x, sen5x
 from lamppost_drivers.air.bme280 import Calibration, compensate
@@ -12,6 +11,7 @@ from lamppost_drivers.checksum import crc8_sensirion
 from lamppost_drivers.contract import Absent, ExchangeDriver, FrameError, StreamDriver, Values
 from lamppost_drivers.framing import ShdlcFraming, first
 from lamppost_drivers.library import find
+from lamppost_drivers.selftest import exchange, stream
 from lamppost_drivers.shdlc import answer, request
 
 NAMES = {

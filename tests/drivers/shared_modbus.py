@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from drivers.play import discovered
 from drivers.verdict import NotClaimed, Pair, Row, printed
 from lamppost_drivers.checksum import crc16_arc
 from lamppost_drivers.contract import Absent, FrameError, Point, Register, RegisterMap, Values
@@ -14,6 +13,7 @@ from lamppost_drivers.electricity import sunspec as walker
 from lamppost_drivers.electricity.sunspec_models import INVERTERS, METERS, WEATHERS
 from lamppost_drivers.library import find
 from lamppost_drivers.registermap import decode, words_of
+from lamppost_drivers.selftest import discovered
 
 Blocks = dict[int, Sequence[int]]
 ORDERS = {"AB": "big", "BA": "BADC", "ABCD": "big", "CDAB": "little", "BADC": "BADC", "DCBA": "DCBA",

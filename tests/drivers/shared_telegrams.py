@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from drivers.play import stream
 from drivers.verdict import NotClaimed, Pair, Row
 from lamppost_drivers.ble import bthome as bthome_driver
 from lamppost_drivers.ble import ruuvi as ruuvi_driver
@@ -15,6 +14,7 @@ from lamppost_drivers.framing import Framer, MbusFraming, first
 from lamppost_drivers.library import find
 from lamppost_drivers.mbus.frame import answer
 from lamppost_drivers.mbus.records import Record, Telegram, telegram
+from lamppost_drivers.selftest import stream
 
 # -- M-Bus ---------------------------------------------------------------------------------------------------
 

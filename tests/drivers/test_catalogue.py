@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from drivers.play import registers, same
 from lamppost_drivers.catalogue import catalogue
 from lamppost_drivers.library import models
 from lamppost_drivers.mapfile import load
+from lamppost_drivers.selftest import registers, same
 from shared_folder import CHECKOUT
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from drivers.play import discovered, exchange
 from lamppost_drivers import mapfile
 from lamppost_drivers.ble import bthome, ruuvi
 from lamppost_drivers.contract import (
@@ -29,6 +28,7 @@ from lamppost_drivers.mbus import meter
 from lamppost_drivers.mbus.frame import answer
 from lamppost_drivers.mbus.records import telegram
 from lamppost_drivers.registermap import decode_map
+from lamppost_drivers.selftest import discovered, exchange
 
 FEW, MANY = 400, 1_000_000
 DRIVERS = tuple(LIBRARY[model] for model in LIBRARY.models())

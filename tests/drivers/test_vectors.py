@@ -9,33 +9,37 @@ from dataclasses import replace
 
 import pytest
 
-from drivers.play import decoded, equal, exchange, registers, same, stream
 from lamppost_drivers.contract import (
     Absent,
     Advertisement,
     BroadcastDriver,
     Driver,
+    Exchange,
     ExchangeDriver,
     FrameError,
     Kind,
     PulseDriver,
+    Read,
     RegisterMap,
     StreamDriver,
     Values,
     Vector,
 )
+from lamppost_drivers.framing import FixedFraming
 from lamppost_drivers.library import LIBRARY
 from lamppost_drivers.registermap import decode_map
+from lamppost_drivers.selftest import (
+    UNCHECKED,
+    decoded,
+    equal,
+    exchange,
+    flips,
+    problems,
+    registers,
+    same,
+    stream,
+)
 
-# What these devices send carries no check, so a flipped bit may pass: their drivers must still not fall over.
-UNCHECKED = {
-    "hrxl-maxsonar-wr-5m",
-    "hrxl-maxsonar-wr-10m",
-    "xl-maxsonar-wr",
-    "dsmr2",
-    "bme280",
-    "ads1115-4-20ma",
-}
 JUNK = (
     b"\x00",
     b"\xff\xfe",
@@ -68,13 +72,6 @@ def vectors(driver: Driver) -> tuple[Vector, ...]:
 
 def by_model(driver: Driver) -> str:
     return driver.model
-
-
-def flips(data: bytes) -> Iterator[bytes]:
-    for bit in range(8 * len(data)):
-        flipped = bytearray(data)
-        flipped[bit // 8] ^= 1 << bit % 8
-        yield bytes(flipped)
 
 
 @pytest.mark.parametrize("driver", WITH_VECTORS, ids=by_model)
@@ -284,3 +281,47 @@ def test_pulse_drivers_agree_with_their_units() -> None:
         assert math.isclose(driver.rate_per_hertz, driver.per_pulse * factor, rel_tol=1e-9), (
             driver.model
         )
+
+
+@pytest.mark.parametrize("driver", DRIVERS, ids=by_model)
+def test_selftest_finds_nothing(driver: Driver) -> None:
+    assert list(problems(driver)) == []
+
+
+def test_selftest_finds_what_is_broken() -> None:
+    sds = LIBRARY["sds011"]
+    assert isinstance(sds, StreamDriver)
+    good = sds.vectors[0]
+    assert "no vector with values" in list(problems(replace(sds, vectors=())))
+    wrong = replace(sds, vectors=(replace(good, expect={"pm25": 1.0}),))
+    assert any("12.3 is not 1.0" in line for line in problems(wrong))
+    assert any(
+        "must be refused" in line
+        for line in problems(replace(sds, vectors=(good, replace(good, expect=None))))
+    )
+    assert any(
+        "refused" in line for line in problems(replace(sds, vectors=(replace(good, frame=b"x"),)))
+    )
+    unchecked = replace(
+        sds,
+        framing=FixedFraming(b"\xaa\xc0", 10, lambda frame: True),
+        decode=lambda f: {"pm25": f[2]},
+    )
+    lines = list(problems(replace(unchecked, vectors=(replace(good, expect={"pm25": 123}),))))
+    assert any("bit 16 flipped" in line for line in lines)
+    assert any(
+        "no point declares" in line for line in problems(replace(sds, points=sds.points[:1]))
+    )
+    sht = LIBRARY["sht4x"]
+    assert isinstance(sht, ExchangeDriver)
+
+    def careless(address: int) -> Exchange:
+        raw = yield Read(6)
+        return {"temperature": raw[0], "humidity": raw[3]}
+
+    loose = replace(
+        sht,
+        measure=careless,
+        vectors=(Vector("x", {"temperature": 1}, reply=(bytes((1, 0, 0, 2, 0, 0)),)),),
+    )
+    assert any("of answer 0 flipped" in line for line in problems(loose))

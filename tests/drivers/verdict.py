@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from drivers.play import equal
 from lamppost_drivers.contract import Absent, FrameError
+from lamppost_drivers.selftest import equal
 
 Row = Mapping[str, Any]
 Got = Mapping[str, object]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from drivers.play import discovered, exchange
 from lamppost_drivers.air import bme280, scd4x, sps30
 from lamppost_drivers.contract import (
     Absent,
@@ -22,6 +21,7 @@ from lamppost_drivers.electricity import p1, sunspec
 from lamppost_drivers.library import find
 from lamppost_drivers.mbus import meter
 from lamppost_drivers.mbus.records import bcd, date, date_time
+from lamppost_drivers.selftest import discovered, exchange
 from lamppost_drivers.shdlc import request
 
 
