@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,10 @@ import orjson
 import pytest
 
 from hwsim.demo.bench import SITE, Bench
+from lamppost.envelope.seal import open_body
+from lamppost_hub.folder import HubFolder
+from lamppost_hub.founding import open_database
+from lamppost_hub.registry import Registry
 
 FAST = SITE.replace('window = "10s"', 'window = "2s"').replace('grace = "1s"', 'grace = "500ms"')
 
@@ -83,16 +86,16 @@ def assert_exactly_once(counts: dict[str, Any]) -> None:
 
 
 def archived(bench: Bench) -> list[list[dict[str, Any]]]:
-    """The entities of every batch in the hub's ledger, in order, opened as an auditor would."""
-    from lamppost.envelope.seal import open_body
-    from lamppost_hub.folder import HubFolder
-    from lamppost_hub.registry import Registry
-
-    hub = HubFolder.open(bench.hub)
-    registry = Registry(hub.registry)
-    with sqlite3.connect(f"file:{hub.ledger}?mode=ro", uri=True) as ledger:
-        bodies = [row[0] for row in ledger.execute("SELECT body FROM batch ORDER BY seq")]
-    return [
-        orjson.loads(open_body(body, aud=hub.hub, signer_of=registry.signer_of).payload)
-        for body in bodies
-    ]
+    """The entities of every batch in the hub's ledger, in order, verified and opened as an auditor would."""
+    folder = HubFolder(bench.hub)
+    database = open_database(folder)
+    try:
+        registry = Registry(database)
+        bodies = database.rows("SELECT body FROM entries ORDER BY position")
+        hub = folder.settings().id
+        return [
+            orjson.loads(open_body(body, aud=hub, signer_of=registry.signer_of).payload)
+            for (body,) in bodies
+        ]
+    finally:
+        database.close()
