@@ -81,10 +81,11 @@ class ModbusTcpServer:
     async def _stop(self) -> None:
         if self._server is None:
             return
+        # A connection just accepted is a task until its transport stands; a server that closes before loses it.
+        while accepting := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.gather(*accepting)
         self._server.close()
         self._server = None
-        # A connection just accepted is a task of the loop until its transport stands.
-        await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
         for connection in list(self.open):
             connection.transport.abort()
         if self.open:
