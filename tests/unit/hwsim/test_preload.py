@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
 import sys
 import textwrap
@@ -14,8 +15,8 @@ from typing import Any
 import pytest
 
 from hwsim.gpio import GpioChip
-from hwsim.i2c import I2cBus
-from hwsim.i2c_devices import Ads1115, Bme280, Registers, Scd4x, Sht4x, Sps30
+from hwsim.i2c import I2cBus, Nack
+from hwsim.i2c_devices import Ads1115, Bme280, Registers, Scd4x, Sht4x, Sps30, crc8
 from hwsim.line import Line
 from hwsim.modbus import RtuUnit
 from hwsim.preload import PreloadError, environment, library
@@ -82,9 +83,12 @@ def test_modem_lines_rs485_and_low_latency(tmp_path: Path) -> None:
 
 def test_a_line_that_is_unplugged_fails_under_the_shim_too(tmp_path: Path) -> None:
     with Line(tmp_path / "bus", 9600) as line:
-        threading.Thread(
-            target=lambda: line.wait(lambda stats: stats.from_driver > 0) and line.unplug()
-        ).start()
+
+        def pull() -> None:
+            line.wait(lambda stats: stats.from_driver > 0, timeout=30)
+            line.unplug()
+
+        threading.Thread(target=pull).start()
         said = client(
             """
             import json, serial
@@ -190,8 +194,6 @@ def words(data: bytes) -> list[int]:
 
 
 def refuses(act: Callable[[], object]) -> bool:
-    from hwsim.i2c import Nack
-
     try:
         act()
     except Nack:
@@ -215,10 +217,11 @@ def test_sht4x_measures_only_after_its_time() -> None:
 
 def test_scd4x_has_a_value_every_five_seconds() -> None:
     device = Scd4x(co2=834)
-    ask = lambda command, now: (
-        device.write(bytes.fromhex(command), now),
-        device.read(9, now + 0.01),
-    )[1]
+
+    def ask(command: str, now: float) -> bytes:
+        device.write(bytes.fromhex(command), now)
+        return device.read(9, now + 0.01)
+
     assert words(ask("3682", 0.0)) == [0x1234, 0x5678, 0x9ABC]
     device.write(bytes.fromhex("21b1"), 1.0)
     assert refuses(lambda: ask("3682", 1.5))
@@ -230,8 +233,6 @@ def test_scd4x_has_a_value_every_five_seconds() -> None:
 
 
 def test_sps30_speaks_floats_once_a_second() -> None:
-    import struct
-
     device = Sps30([1.5, 2.5, 3.5, 4.5, 10, 20, 30, 40, 50, 0.5])
     assert refuses(lambda: device.write(bytes.fromhex("0010 0300 00"), 0.0))
     device.write(bytes.fromhex("0010 0300 ac"), 0.0)
@@ -280,8 +281,6 @@ def test_ads1115_converts_the_input_asked_for() -> None:
 
 
 def test_captured_sensirion_words_have_the_check_we_make() -> None:
-    from hwsim.i2c_devices import crc8
-
     assert crc8(b"\xbe\xef") == 0x92
     rows = [row for row in vectors("air/sensirion_i2c") if row.get("expected", {}).get("crc")]
     for row in rows:
@@ -363,11 +362,20 @@ def test_a_line_in_use_is_busy_and_free_again_when_its_process_ends(tmp_path: Pa
             assert said[2] == 0
 
 
+class Noting(GpioChip):
+    """Writes down what the world does."""
+
+    def set(self, line: int, level: int) -> None:
+        levels.append(level)
+        super().set(line, level)
+
+
+levels: list[int] = []
+
+
 def test_pulses_bounce_at_both_edges(tmp_path: Path) -> None:
-    with GpioChip(tmp_path, lines=2) as chip:
-        levels: list[int] = []
-        real = chip.set
-        chip.set = lambda line, level: (levels.append(level), real(line, level))[1]  # type: ignore[func-returns-value,method-assign]
+    levels.clear()
+    with Noting(tmp_path, lines=2) as chip:
         chip.pulses(1, 2, 0.0, 0.0, bounce=1)
         assert levels == [0, 1, 0, 1, 0, 1] * 2
         assert chip.level(1) == 1
