@@ -92,9 +92,11 @@ class Gateway:
 
 
 async def test_a_busy_line_keeps_every_silence(tmp_path: Path) -> None:
-    units = [meter(1), meter(2, delay=0.0)]
-    with Line(tmp_path / "a", 19200, devices=units) as line:
-        gateway = Gateway([rtu("a", tmp_path)], [device(f"m{n}", "a", n, 0.1) for n in (1, 2)])
+    units = [meter(1), meter(2, delay=0.0), meter(3)]  # more than the line can carry
+    with Line(tmp_path / "a", 9600, devices=units) as line:
+        gateway = Gateway(
+            [rtu("a", tmp_path, 9600)], [device(f"m{n}", "a", n, 0.1) for n in (1, 2, 3)]
+        )
         (bus,) = await gateway.run(2.5)
         stats = line.stats()
     assert bus.state is State.OK
