@@ -10,7 +10,12 @@ import orjson
 import pytest
 
 from lamppost.envelope.identity import Identity
-from lamppost.envelope.keys import DecryptionKey, FileSigner, create_encryption_key, create_signing_key
+from lamppost.envelope.keys import (
+    DecryptionKey,
+    FileSigner,
+    create_encryption_key,
+    create_signing_key,
+)
 from lamppost.envelope.seal import Opened, SignerRecord, open_message
 from lamppost.model import Batch, Instant, Reading, Sample
 from lamppost.ngsild.site import DevicePlan, SitePlan
