@@ -108,11 +108,19 @@ class _Client(aiomqtt.Client):
             ],
         )
         self._client.manual_ack_set(True)
+        self._client._ssl_wrap_socket = self._shake_hands  # type: ignore[method-assign]
+        self._address = address
+        self._context = context
         self._client.connect_timeout = address.timeout
         self.arrived: deque[Incoming] = deque()
         self.unacknowledged: set[int] = set()
         self.window = UNACKNOWLEDGED
         self.changed = asyncio.Event()
+
+    def _shake_hands(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
+        # Runs in aiomqtt's connecting thread. Unlike paho's own, it closes the socket when the handshake fails.
+        tcp_sock.settimeout(self._address.timeout)
+        return self._context.wrap_socket(tcp_sock, server_hostname=self._address.host)
 
     def _on_connect(
         self,
@@ -167,8 +175,9 @@ class _Client(aiomqtt.Client):
         """Whether the connection has ended, for whatever reason."""
         return self._disconnected.done()
 
-    def forget(self) -> None:
-        """Look at the reason of the end, so that asyncio does not complain that nobody did."""
+    def drop(self) -> None:
+        """Close the socket if it is still open, and look at why the connection ended: somebody has to."""
+        self._client._sock_close()
         for future in (self._connected, self._disconnected):
             if future.done() and not future.cancelled():
                 future.exception()
@@ -196,7 +205,7 @@ class _Session:
         try:
             await self._client.__aenter__()
         except aiomqtt.MqttError as error:
-            self._client.forget()
+            self._client.drop()
             raise self._explained(error) from error
         try:
             await self._subscribe()
@@ -243,7 +252,7 @@ class _Session:
         with contextlib.suppress(aiomqtt.MqttError, TimeoutError, OSError):
             async with asyncio.timeout(2.0):
                 await self._client.__aexit__(None, None, None)
-        self._client.forget()
+        self._client.drop()
 
     async def _change(self) -> None:
         self._check()
