@@ -85,9 +85,9 @@ def _play(bench: Bench, seconds: float, screen: Screen) -> Verdict:
         time.sleep(0.25)
     screen.note("the gateway stops: it seals what is left and waits for the last receipts")
     bench.stop("gateway")
-    verdict = _count(bench, story)
-    screen.show(story, gateway, bench.fleet())
-    return verdict
+    ended = {**gateway, "ring": bench.buffer()}
+    screen.show(story, ended, bench.fleet())
+    return _count(bench, story)
 
 
 def _count(bench: Bench, story: Story) -> Verdict:
