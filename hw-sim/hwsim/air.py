@@ -7,91 +7,32 @@ from __future__ import annotations
 
 import math
 import random
-import time
-from collections import deque
 from collections.abc import Iterable
 
-from hwsim.device import Device, Reply
+from hwsim.device import Reply
+from hwsim.streaming import Streaming
 
 _PMS_WORDS = 13
 
 
-def _clean(now: float | None, epoch: float) -> float:
-    return max(0.0, (time.monotonic() if now is None else now) - epoch)
-
-
-class _Streaming(Device):
-    """Speaks every `period` seconds while awake and in active mode; can play back given frames instead."""
+class _Particles(Streaming):
+    """What both sensors measure."""
 
     def __init__(self, seed: int, period: float) -> None:
-        self.period = period
-        self.silent = False
-        """Set by a test: the sensor has died."""
-        self.sent: deque[tuple[float, bytes]] = deque(maxlen=10_000)
-        """When each frame was spoken, and the frame."""
-        self._random = random.Random(seed)
-        self._level = self._random.uniform(6.0, 25.0)
-        self._phase = self._random.uniform(0, math.tau)
-        self._epoch = time.monotonic()
-        self._awake_since = self._epoch
-        self._next = self._epoch
-        self._active = True
-        self._asleep = False
-        self._replay: deque[bytes] | None = None
-        self._again = False
-
-    def replay(self, frames: Iterable[bytes], *, repeat: bool = False) -> None:
-        """From now on speak exactly these frames, then fall silent (or begin again)."""
-        self._replay = deque(frames)
-        self._again = repeat
-
-    def attached(self, now: float) -> None:
-        self._epoch = self._awake_since = now
-        self._next = now + self.period
-
-    def next_talk(self) -> float | None:
-        if (
-            self.silent
-            or self._asleep
-            or not self._active
-            or (self._replay is not None and not self._replay)
-        ):
-            return None
-        return self._next
-
-    def talk(self, now: float, byte_time: float) -> bytes:
-        del byte_time
-        frame = self._next_frame(self._next)
-        self.sent.append((self._next, frame))
-        self._next = max(self._next + self.period, now)
-        return frame
-
-    def _next_frame(self, now: float) -> bytes:
-        if not self._replay:
-            return self.frame(now)
-        frame = self._replay.popleft()
-        if self._again:
-            self._replay.append(frame)
-        return frame
-
-    def frame(self, now: float) -> bytes:
-        """The frame for this moment."""
-        raise NotImplementedError
+        super().__init__(period)
+        rng = random.Random(seed)
+        self._level = rng.uniform(6.0, 25.0)
+        self._phase = rng.uniform(0, math.tau)
 
     def _mass(self, now: float | None) -> float:
         """PM2.5 in ug/m3, drifting over minutes."""
-        t = _clean(now, self._epoch)
+        t = self.running(now)
         return self._level * (
             1 + 0.3 * math.sin(math.tau * t / 240 + self._phase) + 0.1 * math.sin(t / 7)
         )
 
-    def _wake(self, now: float) -> None:
-        self._asleep = False
-        self._awake_since = now
-        self._next = now + self.period
 
-
-class Pms5003(_Streaming):
+class Pms5003(_Particles):
     """Plantower PMS5003: 32-byte frames every `period` s; all zero for `warm_up` s after power and wake-up."""
 
     def __init__(self, *, seed: int = 0, period: float = 1.0, warm_up: float = 3.0) -> None:
@@ -111,7 +52,7 @@ class Pms5003(_Streaming):
 
     def warming_up(self, now: float) -> bool:
         """Whether the fan has only just started: every value is zero."""
-        return now - self._awake_since < self._warm_up
+        return now - self.awake_since < self._warm_up
 
     def frame(self, now: float) -> bytes:
         if self.warming_up(now):
@@ -131,19 +72,19 @@ class Pms5003(_Streaming):
             return
         command, value = frame[2], frame[4]
         if command == 0xE4 and value == 1:
-            self._wake(now)
-        if self._asleep or self.silent:
+            self.wake(now)
+        if self.asleep or self.silent:
             return
         if command == 0xE2:
-            answer = self._next_frame(now)
+            answer = self.next_frame(now)
             self.sent.append((now, answer))
             yield 0.01, answer
         elif command == 0xE1:
-            self._active = value == 1
-            self._next = now + self.period
+            self.active = value == 1
+            self.next = now + self.period
             yield 0.01, plantower(bytes((command, value)))
         elif command == 0xE4:
-            self._asleep = value == 0
+            self.asleep = value == 0
             yield 0.01, plantower(bytes((command, value)))
 
 
@@ -153,7 +94,7 @@ def plantower(body: bytes) -> bytes:
     return frame + (sum(frame) & 0xFFFF).to_bytes(2, "big")
 
 
-class Sds011(_Streaming):
+class Sds011(_Particles):
     """Nova SDS011: a 10-byte frame a second; obeys query, reporting mode, sleep and firmware commands."""
 
     def __init__(self, *, seed: int = 0, period: float = 1.0, device_id: int = 0xA160) -> None:
@@ -179,19 +120,19 @@ class Sds011(_Streaming):
             return
         command, setting, value = frame[2], frame[3], frame[4]
         if command == 6 and setting == 1 and value == 1:
-            self._wake(now)
-        if self._asleep or self.silent:
+            self.wake(now)
+        if self.asleep or self.silent:
             return
         if command == 4:
-            answer = self._next_frame(now)
+            answer = self.next_frame(now)
             self.sent.append((now, answer))
             yield 0.01, answer
             return
         if command == 2 and setting == 1:
-            self._active = value == 0
-            self._next = now + self.period
+            self.active = value == 0
+            self.next = now + self.period
         elif command == 6 and setting == 1:
-            self._asleep = value == 0
+            self.asleep = value == 0
         said = b"\x12\x07\x06" if command == 7 else frame[3:6]
         yield 0.01, self._say(0xC5, bytes((command,)) + said)
 
