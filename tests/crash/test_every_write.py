@@ -66,7 +66,9 @@ class Workload:
         w.settled = ring.settled_through
         head = ring.head()
         w.sealed = head.span.last if head else -1
-        w.absent = [g.span for g in ring.gaps(-1)]
+        w.absent = list(
+            {*w.absent, *(g.span for g in ring.gaps(-1))}
+        )  # damage is known once it was read
         self.disk.note(w.copy())
 
     def _append(self) -> None:

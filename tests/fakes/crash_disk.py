@@ -69,6 +69,8 @@ class CrashDisk:
         return CrashFile(self, name)
 
     def remove(self, path: Path) -> None:
+        if path.name not in self.cache:
+            raise FileNotFoundError(2, "no such file", path.name)
         self._act("remove", path.name)
         del self.cache[path.name]
         self.pending.pop(path.name, None)

@@ -77,8 +77,9 @@ class Segment:
         self.tail, self.end = self.end, self.end + len(block)
 
     def confirm(self) -> None:
-        """Write the newest block again, as it is read; durable when this returns."""
-        self._write(self.image(self.tail, self.end), self.tail)
+        """Write the newest block again, and the head if it came with it; durable when this returns."""
+        at = 0 if self.tail == HEAD_BYTES else self.tail
+        self._write(self.image(at, self.end), at)
 
     def scan(self, at: int = HEAD_BYTES, *, patient: bool = False) -> Iterator[Block | Hole]:
         """The good blocks of this life from `at` on, and holes between them.
