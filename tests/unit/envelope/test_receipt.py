@@ -339,3 +339,10 @@ def test_a_batch_signed_by_a_gateway_is_no_word_of_the_hub() -> None:
     for payload in (b"\x01", b"\x80", b"", b"\xa0\x00"):
         with refused("receipt.malformed"):
             read_down(forge_sign1(HUB, protected, payload), "gw-1", KEYS)
+
+
+def test_another_document_signed_by_the_hub_is_no_statement() -> None:
+    header = cbor2.loads(cbor2.loads(issue_statement(HUB, "gw-1", STATEMENT)).value[0])
+    protected = codec.encode(header | {3: "application/vnd.lamppost.other+cbor"})
+    with refused("receipt.malformed"):
+        read_down(forge_sign1(HUB, protected, codec.encode(STATEMENT)), "gw-1", KEYS)
