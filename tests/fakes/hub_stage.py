@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import queue
 import signal
@@ -22,6 +24,7 @@ from fakes.mosquitto import free_port, program
 from lamppost.envelope import identity
 from lamppost.envelope.receipt import Statement
 from lamppost.model import Receipt
+from lamppost_hub.cli import main
 from lamppost_hub.intake import Answer
 from lamppost_hub.transport import Incoming
 from unit.hub.world import SealingGateway
@@ -99,14 +102,24 @@ class Stage:
         self.command("broker-config", self.hub, "--port", self.port)
 
     def command(self, *words: object, code: int = 0) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "lamppost_hub", *map(str, words)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout
+        """Run `lamppost-hub` in this process and return what it printed."""
+        out, found = self._run(words)
+        assert found == code, out
+        return out
+
+    def raw(self, *words: object) -> str:
+        """The same, whatever the exit code."""
+        return self._run(words)[0]
+
+    @staticmethod
+    def _run(words: tuple[object, ...]) -> tuple[str, int]:
+        printed = io.StringIO()
+        try:
+            with contextlib.redirect_stdout(printed):
+                main([str(word) for word in words])
+        except SystemExit as end:
+            return printed.getvalue(), int(end.code or 0)
+        return printed.getvalue(), 0
 
     def start_broker(self) -> None:
         self.broker = subprocess.Popen(
@@ -161,14 +174,6 @@ class Stage:
             if not any(found["queues"].values()) and settled(found):
                 return found
         raise AssertionError(found)
-
-    def raw(self, *words: object) -> str:
-        return subprocess.run(
-            [sys.executable, "-m", "lamppost_hub", *map(str, words)],
-            capture_output=True,
-            text=True,
-            check=False,
-        ).stdout
 
     def close(self) -> None:
         for line in self.lines:

@@ -243,7 +243,7 @@ def dying(world: HubWorld, statements: int) -> None:
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(seed=st.integers(0, 2**32))
 def test_a_kill_between_any_two_statements_loses_nothing_and_books_nothing_twice(
