@@ -72,6 +72,10 @@ def recover(files: Files, folder: Path, size: int, segment: int | None) -> Recov
         evicted_through=max([durable.evicted_through, *(h.evicted_through for h in heads)]),
         evicted=max([durable.evicted, *(h.evicted for h in heads)]),
     )
+    if lost:
+        _place_for_header(files, folder)
+    if not segment and header.limit == durable.limit:
+        segment = max((s.size for s in segments), default=None)
     pool = Pool(files, folder, header.limit, segment or segment_size(header.limit))
     found = Recovered(Store(files, folder, header, durable, pool))
     found.store.damage = lost
@@ -182,6 +186,18 @@ def _rebuilt(segments: Iterable[Segment]) -> Header | None:
         settled_seq=h.settled_seq, sealed_seq=h.settled_seq, next=0, evicted_through=h.evicted_through,
         evicted=h.evicted, limit=h.limit,
     )  # fmt: skip
+
+
+def _place_for_header(files: Files, folder: Path) -> None:
+    with suppress(OSError):  # a disk that takes no writes is a state of its own
+        file = files.open(folder / HEADER_FILE, create=True)
+        try:
+            if file.size() < HEADER_BYTES:
+                file.pwrite(bytes(HEADER_BYTES), 0)
+                file.fdatasync()
+        finally:
+            file.close()
+        files.sync_folder(folder)
 
 
 def _load(files: Files, folder: Path, number: int) -> Segment:

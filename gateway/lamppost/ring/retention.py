@@ -41,10 +41,10 @@ def take(store: Store, *, rescuing: bool = False) -> Segment:
     if rescuing:
         return _first_free(store)
     release(store, store.durable.settled)
-    _grow(store)
+    broken = not _grow(store)
     if len(store.pool.free) <= _RESERVE:
         release(store, max(store.durable.settled, store.sealed))
-    while len(store.pool.free) <= _RESERVE and evict(store):
+    while len(store.pool.free) <= _RESERVE and not broken and evict(store):
         pass
     return _first_free(store)
 
@@ -84,16 +84,21 @@ def set_free(store: Store, segment: Segment) -> None:
         store.pool.free.append(segment)
 
 
-def _grow(store: Store) -> None:
-    """Take up the budget one segment at a time, until the disk or the budget ends it."""
+def _grow(store: Store) -> bool:
+    """Take up the budget one segment at a time, until the disk or the budget ends it.
+
+    False if the disk failed otherwise than by being full: no reason then to give up what it still holds.
+    """
     try:
         while store.pool.create() and len(store.pool.free) <= _RESERVE:
             pass
-        store.pool.starved = False
     except OSError as failed:
         store.pool.starved = trouble_of(failed) == DISK_FULL
         if not store.pool.starved and not store.pool.free:
             raise
+        return store.pool.starved
+    store.pool.starved = False
+    return True
 
 
 def shrink(store: Store) -> None:

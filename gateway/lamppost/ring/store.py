@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import heapq
 from collections.abc import Iterator
 from dataclasses import replace
@@ -83,6 +84,8 @@ class Store:
                 segment.rest()
                 if fresh:
                     self.pool.free.append(segment)
+                if failed.errno == errno.EBADF and attempt == 0:
+                    continue  # opened while the disk was read-only; it may take writes by now
                 broken = trouble_of(failed) == IO_ERROR
                 self.lanes[role].closed |= broken and not fresh
                 if attempt == 2 or not broken or not self.alive():
