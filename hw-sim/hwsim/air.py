@@ -139,6 +139,3 @@ class Sds011(_Particles):
     def _say(self, kind: int, body: bytes) -> bytes:
         body += self._id
         return bytes((0xAA, kind)) + body + bytes((sum(body) & 0xFF, 0xAB))
-
-
-SENSORS: dict[str, type[Pms5003 | Sds011]] = {"pms5003": Pms5003, "sds011": Sds011}

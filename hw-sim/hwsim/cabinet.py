@@ -1,8 +1,9 @@
 """A whole cabinet from a TOML file: lines, the units and sensors on them, and Modbus TCP servers.
 
-    [[line]]         name, path, baud, bits, half_duplex, echo, bit_error_rate, granularity, silence, seed
+    [[line]]         name, path, baud, bits, form, half_duplex, echo, bit_error_rate, granularity, silence, seed
     [[line.unit]]    unit, model (sdm630, sdm120, iem3255, dump, registers), delay, seed, pace, faults
-    [[line.sensor]]  model (pms5003, sds011), seed, period
+    [[line.sensor]]  model (pms5003, sds011, p1), seed, period
+    [[line.mbus]]    frames (hex of long frames), address, delay
     [[tcp]]          name, port (0: any free one); [[tcp.unit]] as above
 
 `model = "dump"` takes `blocks = [{start = 0, registers_hex = "..."}]`; `"registers"` takes `registers = {0 = 1}`.
@@ -16,14 +17,18 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-from hwsim.air import SENSORS, Pms5003, Sds011
+from hwsim.air import Pms5003, Sds011
 from hwsim.line import Line
+from hwsim.mbus import MBusMeter
 from hwsim.meters import METERS, Meter, RegisterDump
 from hwsim.modbus import Faults, FaultyUnit, RtuUnit
 from hwsim.modbus_pdu import Unit
 from hwsim.modbus_tcp import ModbusTcpServer, TcpUnit
+from hwsim.p1 import P1Meter
 
 Plan: TypeAlias = dict[str, Any]
+Sensor: TypeAlias = Pms5003 | Sds011 | P1Meter
+SENSORS: Mapping[str, type[Sensor]] = {"pms5003": Pms5003, "sds011": Sds011, "p1": P1Meter}
 
 
 class SiteFileError(ValueError):
@@ -61,12 +66,17 @@ def _unit(plan: Plan, kind: Callable[..., FaultyUnit]) -> FaultyUnit:
     return kind(plan.pop("unit"), model, faults=faults, **plan)
 
 
-def _sensor(plan: Plan) -> Pms5003 | Sds011:
+def _sensor(plan: Plan) -> Sensor:
     plan = dict(plan)
     model = plan.pop("model", None)
     if model not in SENSORS:
         raise SiteFileError(f"sensor model {model!r}: there are {', '.join(SENSORS)}")
     return SENSORS[model](**plan)
+
+
+def _mbus(plan: Plan) -> MBusMeter:
+    plan = dict(plan)
+    return MBusMeter([bytes.fromhex(frame) for frame in plan.pop("frames")], **plan)
 
 
 class Cabinet:
@@ -76,7 +86,7 @@ class Cabinet:
         self.lines: dict[str, Line] = {}
         self.servers: dict[str, ModbusTcpServer] = {}
         self._units: dict[str, dict[int, FaultyUnit]] = {}
-        self._sensors: dict[str, list[Pms5003 | Sds011]] = {}
+        self._sensors: dict[str, list[Sensor]] = {}
         self._stack = ExitStack()
         unknown = set(plan) - {"line", "tcp"}
         if unknown:
@@ -86,8 +96,10 @@ class Cabinet:
                 self._add_line(dict(line), folder)
             for server in plan.get("tcp", []):
                 self._add_server(dict(server))
-        except (KeyError, TypeError) as error:
-            raise SiteFileError(f"cabinet file: {error}") from error
+        except SiteFileError:
+            raise
+        except (KeyError, TypeError, ValueError) as error:
+            raise SiteFileError(f"cabinet file: {type(error).__name__}: {error}") from error
 
     @classmethod
     def load(cls, path: Path, folder: Path | None = None) -> Cabinet:
@@ -100,7 +112,8 @@ class Cabinet:
         units = [_unit(unit, RtuUnit) for unit in plan.pop("unit", [])]
         sensors = [_sensor(sensor) for sensor in plan.pop("sensor", [])]
         path = folder / plan.pop("path", name)
-        devices = [*(unit for unit in units if isinstance(unit, RtuUnit)), *sensors]
+        mbus = [_mbus(meter) for meter in plan.pop("mbus", [])]
+        devices = [*(unit for unit in units if isinstance(unit, RtuUnit)), *sensors, *mbus]
         self.lines[name] = Line(path, devices=devices, **plan)
         self._units[name] = {unit.unit: unit for unit in units}
         self._sensors[name] = sensors
@@ -145,7 +158,7 @@ class Cabinet:
             raise SiteFileError(f"no unit {unit} on {line}: there are {sorted(self._units[line])}")
         return self._units[line][unit]
 
-    def sensors(self, line: str) -> list[Pms5003 | Sds011]:
+    def sensors(self, line: str) -> list[Sensor]:
         """The sensors that speak on a line."""
         self.link(line)
         return self._sensors.get(line, [])

@@ -203,7 +203,8 @@ class Line:
         opened = terminal.opened()
         speed, self._wire.driver_form = terminal.settings()
         if said := terminal.read():
-            self._wire.driver_wrote(said, now, speed)
+            # The moment after reading: a gap may be measured too long, never too short.
+            self._wire.driver_wrote(said, time.monotonic(), speed)
         if arrived := self._wire.step(time.monotonic(), speed if opened else None):
             self._wire.stats.lost += len(arrived) - terminal.write(arrived)
         deadline = self._wire.deadline()

@@ -40,6 +40,19 @@ half_duplex = false
 [[line.sensor]]
 model = "pms5003"
 period = 0.2
+[[line]]
+name = "p1"
+baud = 115200
+half_duplex = false
+[[line.sensor]]
+model = "p1"
+[[line]]
+name = "mbus"
+baud = 2400
+form = "8E1"
+[[line.mbus]]
+address = 4
+frames = ["681515680805727856341224230107550000000413153100009416"]
 [[tcp]]
 name = "tcp"
 [[tcp.unit]]
@@ -106,6 +119,7 @@ def test_units_answer_and_truth_is_told(cabinet: Running) -> None:
     truth = cabinet.ask("truth", line="bus", unit=1, at=row[0])["truth"]
     assert struct.unpack(">f", answer[3:7])[0] == pytest.approx(truth["frequency"], rel=1e-6)
     assert cabinet.ask("truth", line="uart")["truth"]["pm25"] > 0
+    assert cabinet.ask("truth", line="p1")["truth"]["power"] > 0
 
 
 def test_unplug_and_plug(cabinet: Running) -> None:
@@ -141,7 +155,7 @@ def test_faults_noise_and_babble(cabinet: Running) -> None:
 
 def test_stats_of_everything(cabinet: Running) -> None:
     answer = cabinet.ask("stats")
-    assert set(answer["lines"]) == {"bus", "uart"}
+    assert set(answer["lines"]) == {"bus", "uart", "p1", "mbus"}
     assert answer["lines"]["uart"]["path"] == str(cabinet.folder / "uart")
     assert answer["servers"]["tcp"]["port"] > 0
 
@@ -157,7 +171,7 @@ def test_the_tcp_server_serves_its_dump(cabinet: Running) -> None:
     ("request_", "error"),
     [
         ({"do": "explode"}, "do is one of"),
-        ({"do": "unplug", "line": "x"}, "no line 'x': there are bus, uart, tcp"),
+        ({"do": "unplug", "line": "x"}, "no line 'x': there are bus, uart, p1, mbus, tcp"),
         ({"do": "silence", "line": "bus", "unit": 9}, "no unit 9"),
         ({"do": "fault", "line": "bus", "unit": 1, "sleepy": 1}, "no fault 'sleepy'"),
         ({"do": "unplug"}, "line"),
@@ -197,6 +211,11 @@ def test_the_example_starts_and_ends_cleanly(tmp_path: Path) -> None:
         ({"line": [{"baud": 1}]}, "name"),
         ({"line": [{"name": "a", "unit": [{"unit": 1, "model": "x"}]}]}, "there are sdm630"),
         ({"line": [{"name": "a", "sensor": [{"model": "x"}]}]}, "there are pms5003"),
+        ({"line": [{"name": "a", "mbus": [{"frames": ["1040"]}]}]}, "long frame"),
+        (
+            {"line": [{"name": "a", "unit": [{"unit": 1, "model": "sdm120", "faults": {"x": 1}}]}]},
+            "no fault 'x'",
+        ),
     ],
 )
 def test_a_wrong_file_is_named(plan: dict[str, Any], error: str, tmp_path: Path) -> None:
