@@ -196,6 +196,33 @@ async def test_a_lease_ends_by_itself_and_gives_the_bus_back(case: Case) -> None
         assert list(await link.read(2, "holding", 1, 1)) == [7]
 
 
+def test_the_same_on_uvloop(made: Case) -> None:
+    uvloop = pytest.importorskip("uvloop")
+    link, far = made
+
+    async def main() -> None:
+        await link.open()
+        for address in (0, 100):
+            words = await link.read(1, "holding", address, 100)
+            assert list(words) == [WORDS[address + i] for i in range(100)]
+        far.units[1].faults.dead = True
+        with pytest.raises(LinkError) as silent:
+            await link.read(1, "holding", 0, 2)
+        assert code(silent) == "link.no-answer"
+        far.unplug()
+        with pytest.raises(LinkError) as lost:
+            await link.read(2, "holding", 0, 1)
+        assert code(lost) == "link.lost"
+        far.plug()
+        await link.open()
+        assert list(await link.read(2, "holding", 1, 1)) == [7]
+        link.close()
+        await asyncio.sleep(0.01)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
+
+
 # --- what only a serial line has
 
 

@@ -140,6 +140,7 @@ class Conversation:
             self._failed(error)
             return
         now = self._clock.monotonic()
+        self.port.worked()
         if isinstance(values, Quality):
             self._misunderstood(values, now)
             return

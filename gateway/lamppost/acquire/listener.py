@@ -118,6 +118,7 @@ class Listener:
             self.port.lost(error)
             return
         if data:
+            self.port.worked()
             self._take(at, data)
         if self._clock.monotonic() >= self._silent_from:
             await self._missed()

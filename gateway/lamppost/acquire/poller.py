@@ -206,6 +206,7 @@ class ModbusPoller:
     def _back(self, device: Device, reading: Group | None = None) -> None:
         """A device answered; if it had been missed, what is not due soon nor being read is read at once."""
         now = self._clock.monotonic()
+        self.port.worked()
         if not device.answered(now):
             return
         groups = [g for found in self._devices if found.device is device for g in found.groups]

@@ -52,6 +52,7 @@ class Port(Generic[Link]):
         self._clock = clock
         self._fault = NO_FAULT
         self._opened = 0
+        self._losses = 0  # in a row, with not one answer between them
         self._behind_until = 0.0
 
     @property
@@ -73,15 +74,22 @@ class Port(Generic[Link]):
             return False
         self.is_open = True
         self._opened += 1
-        if self.health.answered(self._clock.monotonic()) or self._opened > 1:
-            _log.info("link %s: open again", self.name)
+        self.health.answered(self._clock.monotonic())
         self._fault = NO_FAULT
         return True
 
+    def worked(self) -> None:
+        """Something was received over it."""
+        if self._losses:
+            self._losses = 0
+            _log.info("link %s: works again", self.name)
+
     def lost(self, error: LinkError) -> None:
-        """It failed while in use."""
-        _log.warning("link %s: %s [%s]", self.name, error, error.code)
-        self._failed(error)
+        """It failed while in use. Where it opens but never works, the pauses grow too."""
+        self._losses += 1
+        if self._losses == 1:
+            _log.warning("link %s: %s [%s]", self.name, error, error.code)
+        self._failed(error, PORT.after(self._losses))
 
     def close(self) -> None:
         """Close the link for good."""
@@ -112,8 +120,8 @@ class Port(Generic[Link]):
             tuple(device.status() for device in devices),
         )
 
-    def _failed(self, error: LinkError) -> None:
+    def _failed(self, error: LinkError, rest: float = 0.0) -> None:
         self.is_open = False
         self.link.close()
         self._fault = Fault.of(error)
-        self.health.missed(self._clock.monotonic())
+        self.health.missed(self._clock.monotonic(), rest)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Sequence
+from typing import cast
 
 from lamppost.errors import LinkError
 from lamppost.links import faults, modbus
@@ -129,8 +130,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Connected: find out soon when the other end is gone without a word."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         found = transport.get_extra_info("socket")
         if found is not None:
             with contextlib.suppress(OSError):
