@@ -20,6 +20,7 @@ from lamppost_drivers.contract import (
 from lamppost_drivers.electricity import p1, sunspec
 from lamppost_drivers.library import find
 from lamppost_drivers.mbus import meter
+from lamppost_drivers.mbus.frame import answer
 from lamppost_drivers.mbus.records import bcd, date, date_time
 from lamppost_drivers.selftest import discovered, exchange
 from lamppost_drivers.shdlc import request
@@ -192,3 +193,26 @@ def test_p1_meters_behind_the_meter_are_told_by_their_type() -> None:
     assert values == {"volume": 12.345, "energy.heat": 500.0, "power.import": Absent.NOT_AVAILABLE}
     with pytest.raises(FrameError):
         p1.decode(b"/X\r\n\r\n0-0:96.13.0()\r\n!\r\n")
+
+
+def test_an_mbus_frame_is_checked_even_outside_a_stream() -> None:
+    sound = frame(WATER + "0413 15310000")
+    assert answer(sound).ci == 0x72
+    for wrong in (
+        sound[:-1],
+        sound[:-2] + bytes((sound[-2] ^ 1, 0x16)),
+        sound[:-1] + b"\x17",
+        b"\x10" + sound[1:],
+    ):
+        with pytest.raises(FrameError):
+            answer(wrong)
+
+
+def test_where_two_sunspec_models_hold_a_point_the_first_has_it() -> None:
+    model = (203, 22, *range(22))
+    blocks = {0: (0x5375, 0x6E53, *model, *model, 0xFFFF, 0)}
+    driver = find("sunspec-meter")
+    assert isinstance(driver, RegisterMap)
+    assert driver.discover is not None
+    found = discovered(driver.discover(), blocks)
+    assert max(register.address for register in found.registers) < 26
