@@ -7,6 +7,7 @@ exchange is ours (`rtu`, `tcp`); frames, CRC and PDUs are pymodbus's.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,8 +15,18 @@ from functools import lru_cache
 from pymodbus.exceptions import ModbusException
 from pymodbus.framer import FramerRTU, FramerSocket
 from pymodbus.pdu import DecodePDU, ModbusPDU
-from pymodbus.pdu.bit_message import ReadCoilsRequest, ReadDiscreteInputsRequest
-from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, ReadInputRegistersRequest
+from pymodbus.pdu.bit_message import (
+    ReadCoilsRequest,
+    ReadCoilsResponse,
+    ReadDiscreteInputsRequest,
+    ReadDiscreteInputsResponse,
+)
+from pymodbus.pdu.register_message import (
+    ReadHoldingRegistersRequest,
+    ReadHoldingRegistersResponse,
+    ReadInputRegistersRequest,
+    ReadInputRegistersResponse,
+)
 
 from lamppost.links.faults import RefusedError, corrupt
 from lamppost.links.modbus_link import Table
@@ -33,9 +44,15 @@ _LONGEST_ADU = 260
 _GLITCH = 2
 """Bytes that an RS-485 line without bias brings when a driver is switched on."""
 
-_decoder = DecodePDU(False)
-_rtu = FramerRTU(_decoder)
-_socket = FramerSocket(_decoder)
+_ANSWERS: Mapping[int, type[ModbusPDU]] = {
+    1: ReadCoilsResponse,
+    2: ReadDiscreteInputsResponse,
+    3: ReadHoldingRegistersResponse,
+    4: ReadInputRegistersResponse,
+}
+
+_rtu = FramerRTU(DecodePDU(False))
+_socket = FramerSocket(DecodePDU(False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +165,11 @@ class Request:
             raise corrupt(str(self), pdu, ended=True)
         if function in _WRITES:
             return ()
+        answer = _ANSWERS[function]()
         try:
-            answer = _decoder.decode(pdu)
-        except ModbusException:
-            answer = None
-        if answer is None:
-            raise corrupt(str(self), pdu, ended=True)
+            answer.decode(pdu[1:])
+        except (ModbusException, struct.error, IndexError):
+            raise corrupt(str(self), pdu, ended=True) from None
         if function in _WORD_READS:
             return answer.registers
         return [int(bit) for bit in answer.bits[: self.count]]

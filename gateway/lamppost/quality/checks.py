@@ -35,19 +35,21 @@ def of_value(point: Point, value: Scalar | Absent | None) -> Reading:
 
     A number at an end of a gauge's range is `at_limit`, except at zero and for ratios, which rest there by right.
     """
+    if type(value) is float and point.low < value < point.high:  # nearly always so
+        return Reading(point.name, value)
     if isinstance(value, Absent):
         return Reading(point.name, None, _ABSENT[value])
     if value is None:
         return Reading(point.name, None, _NOT_AVAILABLE)
     if isinstance(value, (bool, str)):
         return Reading(point.name, value)
-    if point.low < value < point.high:
-        return Reading(point.name, value)
     return Reading(point.name, value, _doubt(point, value))
 
 
 def _doubt(point: Point, value: float) -> Quality:
-    """Why a number that is not well inside the range is doubted, or good if it may stand at the bound."""
+    """Why a number is doubted, or good if it is not: well inside the range, or at a bound by right."""
+    if point.low < value < point.high:
+        return GOOD
     if not math.isfinite(value):
         return _SENSOR_FAULT
     if value < point.low or value > point.high:
