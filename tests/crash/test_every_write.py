@@ -290,7 +290,7 @@ class Check:
             stored[first] = found.span.last
         gaps = [g.span for g in ring.gaps(-1)]
         for first, record in before.records.items():
-            if first in stored or first + record.count - 1 <= sealed:
+            if first in stored or first + record.count - 1 <= max(sealed, before.sealed):
                 continue
             assert any(g.first <= first <= g.last for g in gaps), f"{first} is lost and not named"
             named = [s for s in (*before.absent, *after.absent) if s.first <= first <= s.last]

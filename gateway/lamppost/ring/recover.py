@@ -6,6 +6,7 @@ history. Everything else is looked at when it is read.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -33,7 +34,6 @@ from lamppost.ring.format import (
     read_head,
     read_header,
     unpack_batch,
-    unpack_records,
 )
 from lamppost.ring.segments import Lane, Pool, Segment, segment_number, segment_size
 from lamppost.ring.store import Store
@@ -81,8 +81,8 @@ def recover(files: Files, folder: Path, size: int, segment: int | None) -> Recov
     found.store.damage = lost
     for s in segments:
         _sort_in(found.store, s)
-    _log(found)
     _kept(found)
+    _log(found)
     _held(found)
     found.last = max(found.last, header.next - 1)
     _chain(found, lost)
@@ -355,9 +355,7 @@ def confirm(store: Store) -> None:
 def _covered(store: Store) -> Iterator[tuple[int, int]]:
     for segment in store.lanes[Role.LOG].segments:
         yield segment.base, segment.last
-    for segment in store.lanes[Role.KEPT].segments:
-        for block in store.blocks_of(segment):
-            yield from ((r.first, r.last) for r in unpack_records(block))
+    yield from store.kept(-1, sys.maxsize)
 
 
 def _serial(segment: Segment) -> int:

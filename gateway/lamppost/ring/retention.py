@@ -178,9 +178,7 @@ def _present(store: Store, first: int, last: int) -> Iterator[tuple[int, int]]:
     """Where other segments hold records between `first` and `last`."""
     for segment in store.lanes[Role.LOG].segments:
         yield segment.base, segment.last
-    for segment in store.lanes[Role.KEPT].segments:
-        if segment.base <= last and segment.last >= first:
-            yield from ((r.first, r.last) for r in _records(store, segment))
+    yield from store.kept(first, last)
 
 
 def _records(store: Store, segment: Segment) -> list[Numbered]:

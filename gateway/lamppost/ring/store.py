@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lamppost.ring import retention
-from lamppost.ring.absences import Absences
+from lamppost.ring.absences import Absences, uncovered
 from lamppost.ring.disk import IO_ERROR, Files, trouble_of
 from lamppost.ring.format import (
     HEADER_FILE,
@@ -216,7 +216,15 @@ class Store:
     def _damaged(self, segment: Segment, first: int, last: int) -> None:
         if first <= last:
             segment.damaged = self.damage = True
-            self.absent(first, last, "damaged")
+            for low, high in uncovered(first, last, sorted(self.kept(first, last))):
+                self.absent(low, high, "damaged")
+
+    def kept(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """Where the KEPT lane holds records between `first` and `last`."""
+        for segment in self.lanes[Role.KEPT].segments:
+            if segment.base <= last and segment.last >= first:
+                for block in self.blocks_of(segment):
+                    yield from ((r.first, r.last) for r in unpack_records(block))
 
     def absent(self, first: int, last: int, why: str) -> int:
         """Note that positions are absent, unless they are settled; returns how many that is news for."""
