@@ -111,6 +111,8 @@ def test_what_is_written_is_read_back() -> None:
     said(unit, "01 0f 0000 0002 01 03")
     assert said(unit, "01 03 0003 0002") == "030400010002"
     assert said(unit, "01 01 0000 0002") == "010103"
+    said(unit, "01 05 0000 0000")
+    assert said(unit, "01 01 0000 0002") == "010102"
 
 
 def test_a_read_only_table_refuses_writing() -> None:

@@ -340,6 +340,42 @@ def test_rpi_lgpio_counts_pulses_and_bounces(tmp_path: Path, bounce: int, counte
     assert said == [1, counted]
 
 
+DEBOUNCED = """
+    import fcntl, json, os, select, struct
+    request = bytearray(592)
+    struct.pack_into("=I", request, 0, 3)
+    request[256:260] = b"test"
+    struct.pack_into("=QI", request, 288, 1 << 2 | 1 << 4 | 1 << 5, 1)     # input, both edges, one attribute
+    struct.pack_into("=IIQQ", request, 288 + 32, 3, 0, {debounce}, 1)      # debounce period in microseconds
+    struct.pack_into("=I", request, 560, 1)
+    chip = os.open("/dev/gpiochip0", os.O_RDWR)
+    fcntl.ioctl(chip, 3 << 30 | 592 << 16 | 0xB4 << 8 | 7, request)
+    (line,) = struct.unpack_from("=i", request, 588)
+    edges = []
+    while select.select([line], [], [], 20 if not edges else 0.5)[0]:
+        edges.append(struct.unpack_from("=QI", os.read(line, 48))[1])
+    print(json.dumps(edges))
+"""
+
+
+@pytest.mark.parametrize(("debounce", "edges"), [(0, [2, 1, 2, 1, 2]), (50_000, [2])])
+def test_the_kernels_debounce_reports_only_what_stays(
+    tmp_path: Path, debounce: int, edges: list[int]
+) -> None:
+    with GpioChip(tmp_path) as chip:
+
+        def world() -> None:
+            while not chip.watched(3):
+                threading.Event().wait(0.01)
+            for level in (0, 1, 0, 1, 0):
+                chip.set(3, level)
+
+        thread = threading.Thread(target=world)
+        thread.start()
+        assert client(DEBOUNCED.format(debounce=debounce), tmp_path) == edges
+        thread.join()
+
+
 def test_a_line_in_use_is_busy_and_free_again_when_its_process_ends(tmp_path: Path) -> None:
     code = """
         import json, lgpio
