@@ -29,7 +29,7 @@ class Story:
         self._scenes: Iterator[tuple[float, Callable[[], None]]] = iter(
             [
                 (0.25 * n, self._stop_broker),
-                (0.25 * n + max(0.25 * n, 1.0), self._start_broker),
+                (0.505 * n, self._start_broker),
                 (0.65 * n, self._pull_cable),
                 (0.80 * n, self._plug_cable),
                 (0.90 * n, self._settle_down),
