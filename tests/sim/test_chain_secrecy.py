@@ -45,7 +45,7 @@ class Spy:
         client.tls_set_context(tls)
         client.on_connect = lambda c, *_: c.subscribe("lamppost/#", qos=1)
         client.on_subscribe = lambda *_: self.subscribed.set()
-        client.on_message = lambda c, u, m: self.heard.append((m.topic, m.payload))
+        client.on_message = lambda c, u, m: self.heard.append((m.topic, bytes(m.payload)))
         client.connect("localhost", bench.port)
         client.loop_start()
         return client

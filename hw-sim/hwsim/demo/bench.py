@@ -183,7 +183,7 @@ class Bench:
 
     def connected(self) -> bool:
         """Whether the gateway's uplink stands. Only then does a stop send what is left."""
-        return (self.status() or {}).get("uplink", {}).get("state") == "connected"
+        return bool((self.status() or {}).get("uplink", {}).get("state") == "connected")
 
     def fleet(self) -> dict[str, Any]:
         """What the hub holds."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def counts(entities: list[dict[str, Any]]) -> int:
 
 
 def test_a_window_waits_for_its_end_and_the_grace(post: Post) -> None:
-    post.take(range(0, 12))
+    post.take(range(12))
     assert post.seal(10.5) == 0
     assert post.seal(11.0) == 1
     (batch,) = post.ring.held()
@@ -105,7 +106,7 @@ def test_batches_are_contiguous_chained_and_account_for_every_reading(post: Post
     post.seal(61)
     batches = post.ring.held()
     assert len(batches) == 6
-    for before, after in zip(batches, batches[1:], strict=False):
+    for before, after in pairwise(batches):
         assert after.span.first == before.span.last + 1
         assert post.open(after).header.prev == before.digest
     for batch, entities in zip(batches, post.entities(), strict=True):
@@ -114,7 +115,7 @@ def test_batches_are_contiguous_chained_and_account_for_every_reading(post: Post
 
 
 def test_stopping_seals_the_open_window_and_starting_again_goes_on(post: Post) -> None:
-    post.take(range(0, 4))
+    post.take(range(4))
     assert post.seal(4.0, flush=True) == 1
     post.take(range(4, 12))
     assert post.seal(11.0) == 1
@@ -134,7 +135,7 @@ def test_a_long_backlog_is_cut_at_windows_into_batches_of_bounded_size(post: Pos
 
 
 def test_no_more_than_asked_are_sealed(post: Post) -> None:
-    post.take(range(0, 12))
+    post.take(range(12))
     assert post.seal(30, at_most=0) == 0
 
 
@@ -149,7 +150,7 @@ def test_a_sample_without_a_time_holds_back_what_follows(post: Post) -> None:
 
 
 def test_a_counter_is_continued_over_batches_and_restarts(post: Post, tmp_path: Path) -> None:
-    post.take(range(0, 10))
+    post.take(range(10))
     post.seal(11)
     post.ring.close()
     post.ring = Ring.open(tmp_path / "ring", 8 * 1024 * 1024)
@@ -170,7 +171,7 @@ def test_the_same_range_gives_the_same_entities(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         post = Post(tmp_path / name)
-        post.take(range(0, 25))
+        post.take(range(25))
         post.seal(31)
         found.append(post.entities())
     assert found[0] == found[1]
