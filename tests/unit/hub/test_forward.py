@@ -207,3 +207,14 @@ def test_a_sink_keeps_its_name_when_only_its_options_change() -> None:
     assert sink_name("ngsi-ld:https://broker.example:1026?history=replay&ca=x.pem") == plain
     assert sink_name("ngsi-ld:https://broker.example:1026?tenant=city") == plain + "#city"
     assert sink_name("jsonl:/tmp/a?b") == "jsonl:/tmp/a?b"
+
+
+def test_parking_moves_the_bookmark_in_the_same_transaction(
+    world: HubWorld, gateway: SealingGateway
+) -> None:
+    world.intake.take([gateway.next(), gateway.next()])
+    queue = Queue(world.database)
+    first, second = queue.next_of("list", "gw-1", 2)
+    queue.park("list", first, "sink.refused", "no", 1)
+    world.reopen()
+    assert Queue(world.database).next_of("list", "gw-1", 2) == [second]
