@@ -266,7 +266,7 @@ def test_encrypted_broadcast_with_every_bit_flipped(driver: BroadcastDriver) -> 
 
 def test_pulse_drivers_agree_with_their_units() -> None:
     pulses = [driver for driver in DRIVERS if isinstance(driver, PulseDriver)]
-    assert {"s0-1000", "water-pulse-10l", "gas-pulse-10l", "yf-s201", "rain-tip-02mm"} <= {
+    assert {"s0-1000", "water-pulse-10l", "gas-pulse-10l", "yf-s201", "rain-tip-0-2mm"} <= {
         p.model for p in pulses
     }
     per_hour = {

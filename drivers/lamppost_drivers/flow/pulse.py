@@ -47,7 +47,7 @@ def _contact(
 
 def _water(litres: float) -> PulseDriver:
     total, rate = Point("volume", "m3", 0, 1e7, Kind.COUNTER), Point("flow", "m3/h", 0, 1000)
-    name = f"{litres:g}".replace(".", "")
+    name = f"{litres:g}".replace(".", "-")
     return _contact(
         f"water-pulse-{name}l",
         "any water meter with reed contact",
@@ -90,7 +90,7 @@ def _hall(model: str, product: str, pulses_per_litre: float, highest: float) -> 
 
 def _bucket(millimetres: float) -> PulseDriver:
     return PulseDriver(
-        model=f"rain-tip-{f'{millimetres:g}'.replace('.', '')}mm",
+        model=f"rain-tip-{f'{millimetres:g}'.replace('.', '-')}mm",
         total=Point("rain", "mm", 0, 100_000, Kind.COUNTER),
         rate=Point("rain.rate", "mm/h", 0, 500),
         per_pulse=millimetres,
