@@ -22,7 +22,7 @@ _PATIENCE = _NS // 2
 """How long we wait for a line to fall silent before we call it damaged."""
 _ADAPTER = 40_000_000
 """What an adapter (USB latency timer, FIFO time-out) may add between two bytes of a frame."""
-_WORTH_SLEEPING = 4
+_WORTH_SLEEPING = 2
 """Missing characters from which on it pays not to wake for each."""
 
 
@@ -124,8 +124,8 @@ class RtuLink:
             if look.damaged and not damaged:
                 damaged = True
                 deadline = min(deadline, now + max(self._silence, _ADAPTER))
-            if look.missing > _WORTH_SLEEPING:
-                await port.until(min(deadline, now + (look.missing - 2) * character))
+            if look.missing >= _WORTH_SLEEPING:
+                await port.until(min(deadline, now + look.missing * character))
         if not buffer:
             raise faults.no_answer(f"{self.where}: {request}", wait / _NS)
         if damaged:
