@@ -82,6 +82,9 @@ def test_the_import_rules_hold() -> None:
             "gateway/lamppost/acquire/poller.py",
             "import serial",
         ),
+        ("4. smbus2 only in links/i2c.py", "gateway/lamppost/links/bus.py", "import smbus2"),
+        ("4. RPi.GPIO only in links/gpio.py", "gateway/lamppost/links/bus.py", "import RPi.GPIO"),
+        ("4. bleak only in links/ble.py", "gateway/lamppost/links/bus.py", "import bleak"),
         (
             "4. The MQTT client only in mqtt.py (the gateway's and the hub's)",
             "gateway/lamppost/uplink/sender.py",

@@ -131,10 +131,14 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Receive exactly `count` bytes (I2C), or up to `count` until the line falls silent or `until` ends them (UART)."""
+    """Receive exactly `count` bytes (I2C), or up to `count` until the line falls silent or `until` ends them (UART).
+
+    With `optional`, silence is an answer too: the exchange goes on with no bytes.
+    """
 
     count: int
     until: bytes = b""
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ class Daemon:
         self._timeline = Timeline(state / "boots.json", send_unsynced=site.time.unsynced == "send")
         self._ring = OffLoop(Ring.open(state / "ring", site.ring.size))
         self._intake = Intake(self._ring)
-        self._acquisition = acquire.build(site, registry, clock, self._intake.deliver)
+        self._acquisition = acquire.build(site, registry, clock, self._intake.deliver, state)
         plan = _plan(site, registry)
         self._outbound = Outbound(
             plan,

@@ -6,10 +6,12 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Protocol, cast
 
-from lamppost.acquire.conversation import Conversation
+from lamppost.acquire.conversation import I2cBus, I2cPeer, SerialPeer
 from lamppost.acquire.device import Device, points_of
+from lamppost.acquire.exchanges import Asked, Exchanges
 from lamppost.acquire.groups import MapDevice
 from lamppost.acquire.listener import Listener
 from lamppost.acquire.poller import ModbusPoller
@@ -21,6 +23,7 @@ from lamppost.acquire.serial_line import SerialLine
 from lamppost.clock import Clock
 from lamppost.config.schema import (
     DeviceSettings,
+    I2cLink,
     LinkSettings,
     ModbusRtuLink,
     ModbusTcpLink,
@@ -80,9 +83,12 @@ class Acquisition:
         return self._ports[link].bus.lease(seconds)
 
 
-def build(site: Site, registry: Registry, clock: Clock, deliver: Deliver) -> Acquisition:
+def build(
+    site: Site, registry: Registry, clock: Clock, deliver: Deliver, state: Path = Path()
+) -> Acquisition:
     """The pollers of a site that passed `config.crosscheck`. Opens nothing. `deliver` is called on the event loop.
 
+    `state`: the folder of the gateway; counts of pulses are kept there, and credentials that systemd does not bring.
     Raises LookupError for an unknown model, SiteError `site.no-link` for a device that its link cannot carry.
     """
     devices: dict[str, list[DeviceSettings]] = defaultdict(list)
@@ -93,11 +99,8 @@ def build(site: Site, registry: Registry, clock: Clock, deliver: Deliver) -> Acq
     used = [link for link in site.link if devices[link.name]]
     for turn, link in enumerate(used):
         drivers = [registry.find(settings.model) for settings in devices[link.name]]
-        found = _Found(link, devices[link.name], drivers, clock, deliver)
-        if isinstance(link, SerialLink):
-            poller: _Poller = found.serial(link)
-        else:
-            poller = found.modbus(link, turn / len(used))
+        found = _Found(link, devices[link.name], drivers, clock, deliver, state)
+        poller = found.poller(link, turn / len(used))
         pollers[link.name] = poller
         ports[link.name] = cast(Port[Opens], poller.port)
     return Acquisition(pollers, ports)
@@ -108,7 +111,7 @@ def device_points(site: Site, registry: Registry) -> dict[str, tuple[Point, ...]
     return {device.name: points_of(device, registry.find(device.model)) for device in site.device}
 
 
-_Poller = ModbusPoller | Listener | Conversation
+_Poller = ModbusPoller | Listener | Exchanges[SerialLine] | Exchanges[I2cBus]
 
 
 class _Found:
@@ -121,13 +124,23 @@ class _Found:
         drivers: Sequence[Driver],
         clock: Clock,
         deliver: Deliver,
+        state: Path,
     ) -> None:
+        self._state = state
         self._name, self._kind = link.name, link.kind
         self._settings, self._drivers = settings, drivers
         self._clock, self._deliver = clock, deliver
 
+    def poller(self, link: LinkSettings, offset: float) -> _Poller:
+        """The poller of the link; `offset` as in `schedule.phases`."""
+        if isinstance(link, SerialLink):
+            return self.serial(link)
+        if isinstance(link, I2cLink):
+            return self.i2c(link, offset)
+        return self.modbus(link, offset)
+
     def modbus(self, link: ModbusRtuLink | ModbusTcpLink, offset: float) -> ModbusPoller:
-        """A poller of Modbus units; `offset` as in `schedule.phases`."""
+        """A poller of Modbus units."""
         found: list[MapDevice] = []
         for settings, driver in zip(self._settings, self._drivers, strict=True):
             if not isinstance(driver, RegisterMap):
@@ -139,7 +152,7 @@ class _Found:
         first = phases([group.period for each in found for group in each.groups], offset)
         return ModbusPoller(port, found, self._clock, first)
 
-    def serial(self, link: SerialLink) -> Listener | Conversation:
+    def serial(self, link: SerialLink) -> Listener | Exchanges[SerialLine]:
         """A poller of the one device on a UART."""
         from lamppost.links import serial
 
@@ -153,9 +166,27 @@ class _Found:
         device = self._device(settings, driver)
         if isinstance(driver, StreamDriver):
             return Listener(port, device, driver, settings.every, self._clock)
-        if driver.bus == "i2c":
+        if driver.bus != "serial":
             raise self._misfit(settings)
-        return Conversation(port, device, driver, settings.every, self._clock)
+        asked = Asked(device, driver, driver.address, settings.every, SerialPeer(opened))
+        return Exchanges(port, [asked], self._clock, [0.0])
+
+    def i2c(self, link: I2cLink, offset: float) -> Exchanges[I2cBus]:
+        """A poller of the devices on an I2C bus."""
+        from lamppost.links import i2c
+
+        opened: I2cBus = i2c.I2cLink(link.port)
+        asked = []
+        for settings, driver in zip(self._settings, self._drivers, strict=True):
+            if not isinstance(driver, ExchangeDriver) or driver.bus != "i2c":
+                raise self._misfit(settings)
+            address = driver.address if settings.address is None else settings.address
+            peer = I2cPeer(opened, address, self._clock)
+            device = self._device(settings, driver)
+            asked.append(Asked(device, driver, address, settings.every, peer))
+        port = Port(self._name, self._kind, opened, self._clock)
+        first = phases([each.every for each in asked], offset)
+        return Exchanges(port, asked, self._clock, first)
 
     def _rtu(self, link: ModbusRtuLink) -> ModbusLink:
         # Imported when needed: a site of UART sensors loads no pymodbus, a site of TCP meters no pyserial.

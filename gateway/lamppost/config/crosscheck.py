@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
 
+from lamppost.config.fits import fits, taken_twice
 from lamppost.config.problems import Problem, nearest, shown
 from lamppost.config.schema import (
     DeviceSettings,
     LinkSettings,
     ModbusRtuLink,
     ModbusTcpLink,
-    SerialLink,
     Site,
 )
-from lamppost_drivers.contract import Driver, ExchangeDriver, RegisterMap, StreamDriver
+from lamppost_drivers.contract import Driver, RegisterMap
 
 MAX_READINGS_A_SECOND = 5_000
 
@@ -38,8 +38,8 @@ def crosscheck(site: Site, find: Callable[[str], Driver]) -> Iterator[Problem]:
         if driver is not None:
             yield from _points(index, device, driver)
             if link is not None:
-                yield from _fits(index, device, driver, link)
-    yield from _shared_lines(site, links)
+                yield from fits(index, device, driver, link)
+    yield from taken_twice(site, drivers, links)
     yield from _line_settings(site, drivers)
     yield from _demand(site, drivers)
     if site.aggregate.window < min(d.every for d in site.device):
@@ -91,51 +91,6 @@ def _points(index: int, device: DeviceSettings, driver: Driver) -> Iterator[Prob
         if group not in groups:
             reason = f"model {device.model} has the poll groups {', '.join(groups)}"
             yield Problem(f"device[{index}].poll.{group}", "", reason, nearest(group, groups))
-
-
-def _fits(
-    index: int, device: DeviceSettings, driver: Driver, link: LinkSettings
-) -> Iterator[Problem]:
-    key = f"device[{index}]"
-    if isinstance(driver, RegisterMap):
-        if isinstance(link, SerialLink):
-            reason = (
-                f"{device.model} speaks Modbus; link {link.name} has kind serial, not modbus-rtu"
-            )
-            yield Problem(f"{key}.link", shown(device.link), reason)
-        elif device.unit is None:
-            yield Problem(f"{key}.unit", "", "required: the Modbus unit id (1 to 247)")
-        elif isinstance(link, ModbusRtuLink) and not 1 <= device.unit <= 247:
-            yield Problem(f"{key}.unit", str(device.unit), "must be 1 to 247 on a serial line")
-    elif isinstance(driver, StreamDriver | ExchangeDriver):
-        if not isinstance(link, SerialLink):
-            reason = f"{device.model} needs a link of kind serial; {link.name} is {link.kind}"
-            yield Problem(f"{key}.link", shown(device.link), reason)
-        elif device.unit is not None:
-            yield Problem(
-                f"{key}.unit", str(device.unit), f"{device.model} has no unit id; remove it"
-            )
-    else:
-        yield Problem(f"{key}.link", shown(device.link), f"no link kind for {device.model} yet")
-
-
-def _shared_lines(site: Site, links: dict[str, LinkSettings]) -> Iterator[Problem]:
-    """A unit id answers once on a line; a plain serial line carries one device."""
-    taken: dict[tuple[str, int | None], int] = {}
-    for index, device in enumerate(site.device):
-        link = links.get(device.link)
-        if link is None:
-            continue
-        slot = (device.link, None if isinstance(link, SerialLink) else device.unit)
-        if slot in taken and slot[1] is None and isinstance(link, SerialLink):
-            reason = f"link {link.name} carries one device; device[{taken[slot]}] is on it"
-            yield Problem(f"device[{index}].link", shown(device.link), reason)
-        elif slot in taken and slot[1] is not None:
-            other = site.device[taken[slot]].name
-            reason = f"unit id already taken on {link.name} by device[{taken[slot]}] ({other})"
-            yield Problem(f"device[{index}].unit", str(device.unit), reason)
-        else:
-            taken[slot] = index
 
 
 def _line_settings(site: Site, drivers: list[Driver | None]) -> Iterator[Problem]:

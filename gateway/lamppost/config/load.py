@@ -19,6 +19,7 @@ _LINK_KINDS: dict[str, type[BaseModel]] = {
     "serial": schema.SerialLink,
     "modbus-rtu": schema.ModbusRtuLink,
     "modbus-tcp": schema.ModbusTcpLink,
+    "i2c": schema.I2cLink,
 }
 
 

@@ -98,8 +98,16 @@ class ModbusTcpLink(_Table):
     timeout: Seconds = Field(1.0, gt=0, le=30)
 
 
+class I2cLink(_Table):
+    """An I2C bus of this board or of a USB adapter; its devices have addresses."""
+
+    kind: Literal["i2c"]
+    name: Name
+    port: Path
+
+
 LinkSettings: TypeAlias = Annotated[
-    SerialLink | ModbusRtuLink | ModbusTcpLink, Field(discriminator="kind")
+    SerialLink | ModbusRtuLink | ModbusTcpLink | I2cLink, Field(discriminator="kind")
 ]
 
 
@@ -110,6 +118,7 @@ class DeviceSettings(_Table):
     model: str = Field(min_length=1)
     link: Name
     unit: int | None = Field(None, ge=0, le=255, strict=True)
+    address: int | None = Field(None, ge=0x03, le=0x77, strict=True)
     every: Seconds = Field(10.0, ge=0.1, le=86400)
     poll: dict[str, Seconds] = Field(default_factory=dict)
     points: tuple[str, ...] = ()

@@ -65,6 +65,35 @@ def no_answer(what: str, seconds: float) -> LinkError:
     )
 
 
+def not_acknowledged(where: str, address: int) -> LinkError:
+    """`link.no-answer` of an I2C bus: nobody acknowledges this address, or not now."""
+    return LinkError(
+        f"{where}: nobody acknowledges address {address:#04x}",
+        code="link.no-answer",
+        hint=f"check power, SDA, SCL and the address of the device; see who is there with: i2cdetect -y {where[-1:]}",
+        retry=True,
+    )
+
+
+def stuck(where: str, address: int) -> LinkError:
+    """`link.stuck`: an I2C transfer did not end; SDA or SCL is held down, by this device or by another."""
+    return LinkError(
+        f"{where}: the transfer with address {address:#04x} did not end",
+        code="link.stuck",
+        hint="something holds SDA or SCL down: take the devices off one by one; power the one that did it off and on",
+        retry=True,
+    )
+
+
+def not_installed(what: str, extra: str) -> LinkError:
+    """`link.not-installed`: the library below a link is absent."""
+    return LinkError(
+        f"{what}: its library is not installed",
+        code="link.not-installed",
+        hint=f"install it: pip install 'lamppost[{extra}]'; then restart the gateway",
+    )
+
+
 def corrupt(what: str, got: bytes, *, ended: bool, echo: bool = False) -> CorruptError:
     """`link.corrupt`; `echo`: what came back is our own request."""
     if echo:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from fakes.serial_line import FakeSerialLine
 from fakes.virtual_clock import VirtualClock, run
-from lamppost.acquire.conversation import Conversation
+from lamppost.acquire.conversation import SerialPeer
 from lamppost.acquire.device import Device
+from lamppost.acquire.exchanges import Asked, Exchanges
 from lamppost.acquire.health import State
 from lamppost.acquire.port import Port
 from lamppost.acquire.report import BusStatus
@@ -62,7 +63,8 @@ class Bench:
         line: SerialLine = self.line
         self.port = Port("uart", "serial", line, clock)
         device = Device(settings, DRIVER, clock, self.samples.append)
-        self.conversation = Conversation(self.port, device, DRIVER, every, clock)
+        asked = Asked(device, DRIVER, DRIVER.address, every, SerialPeer(line))
+        self.conversation = Exchanges(self.port, [asked], clock, [0.0])
 
     def _answers(self, sent: bytes) -> bytes:
         if self.dead:
