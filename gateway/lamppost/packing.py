@@ -42,10 +42,8 @@ def pack(sample: Sample) -> bytes:
     readings = sample.readings
     heading = _heading(sample.at.boot, sample.device, tuple([r.point for r in readings]))
     marks: list[object] = []
-    for index, reading in enumerate(readings):
-        quality = reading.quality
-        if quality is not GOOD and quality != GOOD:
-            marks += (index, int(quality.severity), quality.reason)
+    if [r.quality for r in readings].count(GOOD) < len(readings):
+        marks = _marks(readings)
     kind, body = _column([r.value for r in readings], marks)
     try:
         return _HEAD.pack(_FORM, kind, len(heading), sample.at.ns) + heading + body
@@ -88,6 +86,14 @@ def _read(payload: bytes) -> Sample:
         qualities[index] = Quality(Severity(severity), _text(reason))
     readings = tuple(map(Reading, names, values, qualities))
     return Sample(device, Instant(boot, ns), readings)
+
+
+def _marks(readings: tuple[Reading, ...]) -> list[object]:
+    marks: list[object] = []
+    for index, reading in enumerate(readings):
+        if reading.quality != GOOD:
+            marks += (index, int(reading.quality.severity), reading.quality.reason)
+    return marks
 
 
 def _column(values: list[Scalar | None], marks: list[object]) -> tuple[int, bytes]:

@@ -18,7 +18,7 @@ import zstandard
 from google_crc32c import extend
 
 from lamppost.model import Batch, Span
-from lamppost.ring.records import Numbered
+from lamppost.ring.records import Numbered, Record
 
 VERSION = 1
 SLOT = 4096  # distance of the two header slots: never in one page
@@ -33,13 +33,14 @@ _RING = b"LAMPRING"
 _SEGMENT = b"LAMPSEGM"
 _BLOCK = b"\xb1OCK"
 _SUM = struct.Struct("<I")
-_HEADER = struct.Struct("<H2x16s16sQQqqqqqqQQH")
+_HEADER = struct.Struct("<HH16s16sQQqqqqqqQQH")
 _HEAD = struct.Struct("<HBx16s16sQQqqqqqQQ")
 _FRAME = struct.Struct("<IIBBHQqI")  # after magic and checksum
 _ROW = struct.Struct("<IH")
 _KEPT_ROW = struct.Struct("<qIH")
 _URGENT = 1 << 31
 _ZSTD = 1  # block flag
+_CLEAN = 1  # header flag
 _WORTH = 256  # bytes from which compression is tried
 
 _compress = zstandard.ZstdCompressor(
@@ -93,6 +94,7 @@ class Header:
     evicted: int
     limit: int
     aside: tuple[int, ...] = ()
+    clean: bool = False  # closed in order, with every sync a success
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +178,9 @@ def pack_header(header: Header) -> bytes:
         h.next,
         h.evicted_through,
     )
-    fixed = _HEADER.pack(VERSION, h.ring, h.epoch, *numbers, h.evicted, h.limit, len(h.aside))
+    fixed = _HEADER.pack(
+        VERSION, h.clean, h.ring, h.epoch, *numbers, h.evicted, h.limit, len(h.aside)
+    )
     content = fixed + struct.pack(f"<{len(h.aside)}I", *h.aside)
     return _summed(_RING, content.ljust(SECTOR - len(_RING) - _SUM.size, b"\0"))
 
@@ -196,11 +200,11 @@ def _read_slot(slot: bytes) -> Header | None:
         return None
     if _SUM.unpack_from(slot, len(_RING))[0] != extend(0, slot[start:]):
         return None
-    version, *fields, count = _HEADER.unpack_from(slot, start)
+    version, flags, *fields, count = _HEADER.unpack_from(slot, start)
     if version != VERSION:
         raise Foreign(version)
     aside = struct.unpack_from(f"<{count}I", slot, start + _HEADER.size)
-    return Header(*[*fields, aside])
+    return Header(*[*fields, aside, bool(flags & _CLEAN)])
 
 
 def pack_head(head: SegmentHead) -> bytes:
@@ -286,19 +290,21 @@ def _read_block(
     if end > len(image) or (serial is not None and life != serial):
         return None
     expected = _SUM.unpack_from(image, offset + len(_BLOCK))[0]
-    if extend(seed(ring, life), image[start:end]) != expected:
-        return None
     body = image[start + _FRAME.size : end]
+    if extend(extend(seed(ring, life), image[start : start + _FRAME.size]), body) != expected:
+        return None
     end += -end % 8
     return Block(
         Kind(kind), flags, records, first, readings, life, size, body, at + offset, at + end
     )
 
 
-def pack_records(records: Sequence[Numbered]) -> bytes:
+def pack_records(records: Sequence[Record]) -> bytes:
     """Body of a RECORDS block: consecutive records, their sizes first."""
-    rows = [_ROW.pack(len(r.payload) | (_URGENT if r.urgent else 0), r.readings) for r in records]
-    return b"".join(rows + [r.payload for r in records])
+    rows: list[int] = []
+    for r in records:
+        rows += (len(r.payload) | _URGENT if r.urgent else len(r.payload), r.count)
+    return struct.pack("<" + "IH" * len(records), *rows) + b"".join([r.payload for r in records])
 
 
 def pack_kept(records: Sequence[Numbered]) -> bytes:

@@ -6,8 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 
 from lamppost.ring.absences import Absence
-from lamppost.ring.format import BLOCK_HEAD, HEAD_BYTES
-from lamppost.ring.records import Numbered
+from lamppost.ring.records import Numbered, Record
 
 MEMORY_BYTES = 1024 * 1024  # payload kept while the disk takes nothing
 MAX_RECORDS = 0xFFFF  # in one block
@@ -33,10 +32,12 @@ class Memory:
         """What was given up here and is not on the disk as such yet."""
         return (item for item in self._items if isinstance(item, Absence))
 
-    def add(self, records: Sequence[Numbered]) -> None:
-        """Let records wait, newer than all that wait already."""
-        self._items.extend(records)
-        self._bytes += sum(_cost(r) for r in records)
+    def add(self, first: int, records: Sequence[Record]) -> None:
+        """Let records wait that begin at position `first`, newer than all that wait already."""
+        for r in records:
+            self._items.append(Numbered(first, r.count, r.payload, r.urgent))
+            self._bytes += len(r.payload) + _OVERHEAD
+            first += r.count
 
     def trim(self, why: str) -> list[Absence]:
         """Give up what is over the limit; returns what was lost."""
@@ -62,9 +63,8 @@ class Memory:
         self._items = kept
         return lost
 
-    def next(self, segment: int) -> Absence | list[Numbered]:
-        """What goes into the next block: one absence, or records that follow one another and fit a segment."""
-        room = segment - HEAD_BYTES - BLOCK_HEAD - 8
+    def next(self, room: int) -> Absence | list[Numbered]:
+        """What goes into the next block: one absence, or records that follow one another and fit into `room`."""
         chunk: list[Numbered] = []
         for item in self._items:
             if isinstance(item, Absence):

@@ -74,3 +74,8 @@ class Numbered(NamedTuple):
     def last(self) -> int:
         """The number of its last reading."""
         return self.first + self.readings - 1
+
+    @property
+    def record(self) -> Record:
+        """The record as it was appended."""
+        return Record(self.readings, self.payload, self.urgent)

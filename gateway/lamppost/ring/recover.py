@@ -68,6 +68,7 @@ def recover(files: Files, folder: Path, size: int, segment: int | None) -> Recov
     header = replace(
         durable,
         opens=durable.opens + 1,
+        clean=False,
         limit=size or durable.limit,
         evicted_through=max([durable.evicted_through, *(h.evicted_through for h in heads)]),
         evicted=max([durable.evicted, *(h.evicted for h in heads)]),
@@ -283,8 +284,9 @@ def _log(found: Recovered) -> None:
     _reopen(store, lane)
     if lane.segments:
         newest = lane.segments[-1]
-        for _ in store.blocks_of(newest):
-            pass  # notes the absences in it
+        if not newest.whole:
+            for _ in store.blocks_of(newest):
+                pass  # notes the absences in it
         lane.closed = newest.damaged
         found.last = max(found.last, newest.last)
 
@@ -319,10 +321,13 @@ def _read_lane(store: Store, lane: Lane) -> None:
 def _read_through(segment: Segment) -> int:
     """Set `base`, `last` and `end` from the blocks; returns how many there are."""
     count, last, end = 0, segment.base - 1, HEAD_BYTES
+    segment.whole = True
     for block in segment.scan(patient=True):
         if isinstance(block, Hole):
             segment.damaged = True
+            segment.whole = False
             continue
+        segment.whole &= block.kind is not Kind.GAP and block.first == last + 1
         count, end = count + 1, block.end
         segment.base = min(segment.base, block.first)
         last = max(last, block.last)

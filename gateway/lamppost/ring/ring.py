@@ -17,9 +17,19 @@ from lamppost.model import Batch, Gap, Span
 from lamppost.ring import recover, retention
 from lamppost.ring.absences import Absence
 from lamppost.ring.disk import DISK_FULL, IO_ERROR, Files, OsFiles, store_error, trouble_of
-from lamppost.ring.format import HEAD_BYTES, Hole, Kind, Role, frame, pack_batch, pack_records
-from lamppost.ring.memory import MEMORY_BYTES, Memory
+from lamppost.ring.format import (
+    BLOCK_HEAD,
+    HEAD_BYTES,
+    Hole,
+    Kind,
+    Role,
+    frame,
+    pack_batch,
+    pack_records,
+)
+from lamppost.ring.memory import MAX_RECORDS, MEMORY_BYTES, Memory
 from lamppost.ring.records import MAX_COUNT, Numbered, Record, RingStats, Stored, Verification
+from lamppost.ring.segments import SMALLEST
 from lamppost.ring.store import Store
 
 __all__ = ["Record", "Ring", "RingStats", "Stored", "Verification"]
@@ -97,25 +107,15 @@ class Ring:
         While the disk fails they wait in memory and `stats().state` names the reason; what does not fit there
         becomes a gap. Raises ValueError for a count outside 1 to 65,535 and StoreError `ring.record-too-big`.
         """
-        for record in records:
-            if not 1 <= record.count <= MAX_COUNT:
-                raise ValueError(
-                    f"a record stands for 1 to {MAX_COUNT} readings, not {record.count}"
-                )
         with self._lock:
-            self._check_size(records)
-            numbered, position = [], self._last
-            for r in records:
-                numbered.append(Numbered(position + 1, r.count, r.payload, r.urgent))
-                position += r.count
-            total, self._last = position - self._last, position
-            self._memory.add(numbered)
+            readings = self._checked(records)
+            first, self._last = self._last + 1, self._last + readings
             try:
-                self._flush()
+                self._put(first, records)
                 self._trouble = None
             except OSError as failed:
                 self._stumble(failed)
-            return Span(self.last - total + 1, self.last)
+            return Span(self.last - readings + 1, self.last)
 
     def read(self, after: int, limit: int) -> list[Stored]:
         """Stored records with span.first > after, oldest first, about `limit` bytes of payload, at least one.
@@ -258,9 +258,9 @@ class Ring:
             if self._store:
                 with suppress(OSError):
                     self._flush()
-                    self._store.header = replace(self._store.header, next=self._last + 1)
-                    if self._store.header != self._store.durable:
-                        self._store.save()
+                    self._store.sign_off(
+                        self._last + 1, clean=not self._memory and not self._trouble
+                    )
                 self._store.close()
             if self._unlock:
                 self._unlock()
@@ -293,13 +293,30 @@ class Ring:
 
     def _confirm(self) -> None:
         """Do once more what an earlier process may have left undone; a failing disk is a state, not an end."""
-        if self._store is None:
+        if self._store is None or self._store.durable.clean:
             return
         try:
             self._store.save()
             recover.confirm(self._store)
         except OSError as failed:
             self._trouble = trouble_of(failed)
+
+    def _put(self, first: int, records: Sequence[Record]) -> None:
+        """Write the records, behind what waits in memory; where they cannot be written they wait there too."""
+        fits = (
+            sum([len(r.payload) + 6 for r in records]) <= self._room and len(records) <= MAX_RECORDS
+        )
+        if fits and records and not self._memory and self._store:
+            what = frame(Kind.RECORDS, pack_records(records), first, self._last, len(records))
+            try:
+                self._store.write(Role.LOG, what)
+            except OSError:
+                self._memory.add(first, records)
+                raise
+            self._catch_up(self._store)
+        else:
+            self._memory.add(first, records)
+            self._flush()
 
     def _flush(self) -> None:
         """Write all that waits in memory, oldest first."""
@@ -308,18 +325,24 @@ class Ring:
         store = self._store
         assert store is not None
         while self._memory:
-            chunk = self._memory.next(store.pool.smallest)
+            chunk = self._memory.next(self._room)
             if isinstance(chunk, Absence):
                 first, last, body = chunk.first, chunk.last, chunk.why.encode()
                 store.write(Role.LOG, frame(Kind.GAP, body, first, last, 0))
                 lost = store.absent(first, last, chunk.why)
                 store.header = replace(store.header, evicted=store.header.evicted + lost)
             else:
-                first, last = chunk[0].first, chunk[-1].last
-                store.write(
-                    Role.LOG, frame(Kind.RECORDS, pack_records(chunk), first, last, len(chunk))
+                first, last, body = (
+                    chunk[0].first,
+                    chunk[-1].last,
+                    pack_records([n.record for n in chunk]),
                 )
+                store.write(Role.LOG, frame(Kind.RECORDS, body, first, last, len(chunk)))
             self._memory.written(chunk)
+        self._catch_up(store)
+
+    def _catch_up(self, store: Store) -> None:
+        """A cursor that could not be written is written now."""
         if store.header.settled > store.durable.settled:
             store.save()
 
@@ -333,15 +356,28 @@ class Ring:
         self._trouble = trouble_of(failed)
         raise store_error(self._trouble, f"a sealed batch cannot be kept: {failed}") from failed
 
-    def _check_size(self, records: Sequence[Record]) -> None:
-        room = self._store.pool.smallest if self._store else 0
+    @property
+    def _room(self) -> int:
+        """Bytes that the body of a block may have."""
+        smallest = self._store.pool.smallest if self._store else SMALLEST
+        return smallest - HEAD_BYTES - BLOCK_HEAD - 8
+
+    def _checked(self, records: Sequence[Record]) -> int:
+        """How many readings the records stand for. Raises before anything is written."""
+        room, readings = self._room - 6, 0
         for record in records:
-            if self._store and len(record.payload) > room - HEAD_BYTES - 64:
+            if not 1 <= record.count <= MAX_COUNT:
+                raise ValueError(
+                    f"a record stands for 1 to {MAX_COUNT} readings, not {record.count}"
+                )
+            if len(record.payload) > room:
                 raise StoreError(
-                    f"a record of {len(record.payload)} bytes does not fit a segment of {room}",
+                    f"a record of {len(record.payload)} bytes does not fit a segment",
                     code="ring.record-too-big",
                     hint="give the ring a larger size in the site file",
                 )
+            readings += record.count
+        return readings
 
     def _check_next(self, batch: Batch) -> None:
         head = self._head

@@ -54,6 +54,7 @@ class Segment:
         self.base = -1
         self.last = -1
         self.damaged = False
+        self.whole = False  # read at open, and every position between base and last was there
         self.urgent_only = False
         self.mark: tuple[int, int] | None = None  # first position of a block, and where it begins
 

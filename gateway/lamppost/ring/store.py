@@ -60,6 +60,12 @@ class Store:
             file.close()
         self.header = self.durable = header
 
+    def sign_off(self, following: int, *, clean: bool) -> None:
+        """Make the cursors durable for the last time. Raises OSError."""
+        if self.durable.opens == self.header.opens or not self.durable.clean:
+            self.header = replace(self.header, next=following, clean=clean)
+            self.save()
+
     def alive(self) -> bool:
         """Whether the disk as a whole takes writes: then an error belongs to one segment."""
         try:
@@ -74,6 +80,8 @@ class Store:
         A segment that fails is left behind, and where the rest of the disk works the block goes to the next one
         at once: after a failed fdatasync the page cache is not to be believed.
         """
+        if self.durable.opens < self.header.opens:
+            self.save()  # from here on the ring is in use, and no serial number of this opening comes again
         for attempt in range(3):
             segment = self._segment_for(role, what.room)
             fresh = segment.head is None
@@ -96,8 +104,6 @@ class Store:
         segment = self.lanes[role].open_segment
         if segment is not None and segment.room >= room:
             return segment
-        if self.durable.opens < self.header.opens:
-            self.save()  # serial numbers of this opening must never come again
         segment = retention.take(self, rescuing=role is Role.KEPT)
         segment.head = None
         return segment

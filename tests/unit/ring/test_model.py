@@ -32,7 +32,7 @@ class Player:
         self.safe = -1  # numbers up to here were acknowledged as durable
         self.batches: list[Batch] = []
         self.receipted: set[int] = set()
-        self.tried: Batch | None = None  # its hold failed: it may be on the disk, or not
+        self.tried: list[Batch] = []  # their hold failed: one of them may be on the disk
         self.settled = -1
         self.lost_in_memory = False
 
@@ -69,14 +69,14 @@ class Player:
         seq = head.seq + 1 if head else 0
         message = self.dice.randbytes(self.dice.randint(1, 1200))
         batch = Batch(self.ring.epoch, seq, span, b"d" * 32, b"l" * 32, message, b"carry")
-        self.tried = batch
         try:
             self.ring.hold(batch)
         except StoreError as refused:
             assert refused.retry
             assert refused.code.startswith("ring.")
+            self.tried.append(batch)
             return
-        self.tried = None
+        self.tried = []
         self.batches.append(batch)
 
     def receipt(self) -> None:
@@ -186,9 +186,9 @@ class Player:
         self.ring = self._open()
         assert self.ring.epoch == epoch
         head = self.ring.head()
-        if self.tried and head == self.tried:
-            self.batches.append(self.tried)
-        self.tried = None
+        if head in self.tried:
+            self.batches.append(head)
+        self.tried = []
         assert head == (self.batches[-1] if self.batches else None)
         assert (
             self.ring.settled_through <= self.settled
