@@ -177,6 +177,10 @@ class Bench:
         process = self._processes.get(name)
         return process is not None and process.poll() is None
 
+    def pid(self, name: str) -> int:
+        """The process id of a running part."""
+        return self._processes[name].pid
+
     def status(self) -> dict[str, Any] | None:
         """What the gateway says of itself, or None while it does not answer."""
         return ask(self.control, {"do": "status"})
