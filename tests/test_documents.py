@@ -7,7 +7,7 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 AREAS = (
-    "broker|ca|config|control|daemon|envelope|hub|ledger|link|receipt|receiver|registry|ring|sink|site|store"
+    "broker|ca|config|control|daemon|enrolment|envelope|hub|ledger|link|receipt|receiver|registry|ring|sink|site|store"
     "|trust|uplink"
 )
 CODE = re.compile(rf'"((?:{AREAS})\.[a-z][a-z0-9-]*)"')
