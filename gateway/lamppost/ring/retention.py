@@ -135,8 +135,9 @@ def _rescued(store: Store, segment: Segment) -> bool:
     urgent = [r for r in records if r.urgent]
     if records and len(urgent) == len(records):
         return False
+    saved = {first for first, _ in store.kept(segment.base, segment.last)}  # before a restart
     try:
-        for chunk in _chunks(urgent):
+        for chunk in _chunks([r for r in urgent if r.first not in saved]):
             first, last = chunk[0].first, chunk[-1].last
             store.write(Role.KEPT, frame(Kind.KEPT, pack_kept(chunk), first, last, len(chunk)))
     except NoSegment:

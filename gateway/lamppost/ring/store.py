@@ -45,6 +45,7 @@ class Store:
         self.absences = Absences()
         self.sealed = -1  # position through which readings are in a durable batch
         self.damage = False
+        self.unsure = False  # a write failed: what is read back may be in memory only
         self._serial = header.opens << 32
 
     # -- writing -----------------------------------------------------------------------------------
@@ -63,7 +64,7 @@ class Store:
     def sign_off(self, following: int, *, clean: bool) -> None:
         """Make the cursors durable for the last time. Raises OSError."""
         if self.durable.opens == self.header.opens or not self.durable.clean:
-            self.header = replace(self.header, next=following, clean=clean)
+            self.header = replace(self.header, next=following, clean=clean and not self.unsure)
             self.save()
 
     def alive(self) -> bool:
@@ -89,6 +90,7 @@ class Store:
                 self._put(segment, role, what)
                 return
             except OSError as failed:
+                self.unsure = True
                 segment.rest()
                 if fresh:
                     self.pool.free.append(segment)
