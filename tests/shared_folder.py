@@ -24,7 +24,9 @@ def shared_path(relative: str) -> Path:
     """A path in the shared folder; skips the test, saying why, where it is absent."""
     folder = shared_folder()
     if folder is None or not (folder / relative).exists():
-        pytest.skip(f"no shared folder beside the checkout (or LAMPPOST_SHARED): {relative} not tested")
+        pytest.skip(
+            f"no shared folder beside the checkout (or LAMPPOST_SHARED): {relative} not tested"
+        )
     return folder / relative
 
 
