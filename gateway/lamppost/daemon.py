@@ -20,7 +20,7 @@ from lamppost.clock import Clock, SystemClock
 from lamppost.config import load
 from lamppost.config.schema import Site
 from lamppost.envelope import identity
-from lamppost.errors import LamppostError, TrustError
+from lamppost.errors import StoreError, TrustError
 from lamppost.files import locked
 from lamppost.intake import Intake
 from lamppost.ngsild.site import DevicePlan, SitePlan
@@ -74,7 +74,8 @@ class Daemon:
         self._clock = clock
         self._began = clock.now()
         self._timeline = Timeline(state / "boots.json", send_unsynced=site.time.unsynced == "send")
-        self._ring = OffLoop(Ring.open(state / "ring", site.ring.size))
+        ring, self._ring_refused = _open_ring(state, site.ring.size)
+        self._ring = OffLoop(ring)
         self._intake = Intake(self._ring)
         self._acquisition = acquire.build(site, registry, clock, self._intake.deliver, state)
         plan = _plan(site, registry)
@@ -146,9 +147,13 @@ class Daemon:
         if who is None or room <= 0:
             return
         now = self._clock.now()
-        sealed = await self._ring.call(
-            lambda ring: self._outbound.seal_due(ring, who, now, at_most=room, flush=flush)
-        )
+        try:
+            sealed = await self._ring.call(
+                lambda ring: self._outbound.seal_due(ring, who, now, at_most=room, flush=flush)
+            )
+        except StoreError as failed:
+            log.warning("%s: %s; %s", failed.code, failed, failed.hint)
+            return  # what is not sealed is still in the ring, and sealed when the disk is well again
         if sealed and self._uplink is not None:
             self._uplink.notify()
 
@@ -177,7 +182,7 @@ class Daemon:
             site=self._site,
             clock=self._clock,
             began=self._began,
-            ring=buffer_report(self._ring.stats(), self._ring.head(), via="daemon"),
+            ring=self._buffer({}),
             pending=self._intake.pending,
             overflowed=self._intake.overflowed,
             buses=self._acquisition.status(),
@@ -186,7 +191,22 @@ class Daemon:
         )
 
     def _buffer(self, _: Mapping[str, Any]) -> dict[str, Any]:
-        return buffer_report(self._ring.stats(), self._ring.head(), via="daemon")
+        found = buffer_report(self._ring.stats(), self._ring.head(), via="daemon")
+        return {**found, "state": self._ring_refused} if self._ring_refused else found
+
+
+def _open_ring(state: Path, size: int) -> tuple[Ring, str]:
+    """The ring, or beside one that must not be touched a spare one, and then why: the daemon always starts.
+
+    Raises StoreError `store.in-use`, and where not even the spare one can be opened.
+    """
+    try:
+        return Ring.open(state / "ring", size), ""
+    except StoreError as refused:
+        if refused.code == "store.in-use":
+            raise
+        log.error("%s: %s; %s; a spare ring is used", refused.code, refused, refused.hint)
+        return Ring.open(state / "ring-spare", size), refused.code.removeprefix("ring.")
 
 
 async def _ended(task: asyncio.Task[None]) -> None:
@@ -215,6 +235,3 @@ def _plan(site: Site, registry: Registry) -> SitePlan:
             for device in site.device
         ),
     )
-
-
-__all__ = ["Daemon", "LamppostError", "run"]

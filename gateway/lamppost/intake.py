@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Iterable
 
 from lamppost.errors import StoreError
 from lamppost.model import Sample
@@ -48,6 +49,18 @@ class Intake:
             await self._ring.append([Record(len(s.readings), pack(s)) for s in group])
         except StoreError as failed:
             log.error("%s: %s; %s", failed.code, failed, failed.hint)
-            self._samples.extendleft(reversed(group))
+            if failed.retry:
+                self._samples.extendleft(reversed(group))
+            else:
+                await self._without_the_misfit(group)
         finally:
             self._writing = False
+
+    async def _without_the_misfit(self, group: Iterable[Sample]) -> None:
+        """One sample of the group can never be stored (`ring.record-too-big`): the others must not go with it."""
+        for sample in group:
+            try:
+                await self._ring.append([Record(len(sample.readings), pack(sample))])
+            except StoreError as failed:
+                log.error("%s: a sample of %s is dropped: %s", failed.code, sample.device, failed)
+                self.overflowed += len(sample.readings)
