@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from lamppost.config.load import site
+from lamppost_drivers.library import find
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 AREAS = (
     "broker|ca|config|control|daemon|enrolment|envelope|hub|ledger|link|receipt|receiver|registry|ring|sink|site|store"
@@ -37,3 +40,30 @@ def test_links_between_documents_lead_somewhere() -> None:
         if not (path.parent / target).exists()
     ]
     assert broken == []
+
+
+def test_every_site_file_shown_is_a_good_one() -> None:
+    shown = [
+        block
+        for path in [*CHECKOUT.glob("*.md"), *(CHECKOUT / "docs").rglob("*.md")]
+        for block in re.findall(r"```toml\n(.*?)```", path.read_text(), re.DOTALL)
+    ]
+    whole = [re.sub(r"(?m)^   ", "", block) for block in shown if "[site]" in block]
+    assert whole
+    for block in whole:
+        site(block.encode(), find)
+
+
+def test_every_command_shown_exists() -> None:
+    """`lamppost X` and `lamppost-hub X Y` in a shell block name commands that there are."""
+    from lamppost.cli.main import COMMANDS
+    from lamppost_hub.cli.main import COMMANDS as HUB_COMMANDS
+
+    for path in [*CHECKOUT.glob("*.md"), *(CHECKOUT / "docs").rglob("*.md")]:
+        for block in re.findall(r"```sh\n(.*?)```", path.read_text(), re.DOTALL):
+            for line in block.splitlines():
+                words = line.split("#")[0].split()
+                if words[:1] == ["lamppost"]:
+                    assert words[1] in COMMANDS, f"{path.name}: {line}"
+                elif words[:1] == ["lamppost-hub"]:
+                    assert words[1] in HUB_COMMANDS, f"{path.name}: {line}"
