@@ -41,9 +41,9 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
     ]
     width = max((len(d["name"]) for d in found["devices"]), default=0)
     for device in found["devices"]:
-        said = (
-            device["state"] if device["state"] == "ok" else f"{device['state']}: {device['reason']}"
-        )
+        said = device["state"]
+        if said != "ok":
+            said += f" for {_span(device['since_seconds_ago'])}: {device['reason']}"
         lines.append(f"  {device['name']:{width}}  {device['on']:12} {said}")
     return lines
 

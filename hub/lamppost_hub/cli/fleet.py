@@ -60,6 +60,7 @@ def _sink_lines(sink: dict[str, Any]) -> list[str]:
     if not sink["present"]:
         return []
     types = (
-        ", ".join(f"{count} {name}" for name, count in sink["entities"].items()) or "no entities"
+        ", ".join(f"{count} {name.rsplit('/', 1)[-1]}" for name, count in sink["entities"].items())
+        or "no entities"
     )
     return [f"embedded sink: {types}; {sink['readings']} readings, {sink['duplicates']} twice"]
