@@ -33,6 +33,15 @@ class Absences:
             self._ranges = _joined(sorted(self._ranges + fresh))
         return sum(f.last - f.first + 1 for f in fresh)
 
+    def rename(self, why: str, to: str, through: int) -> None:
+        """Give what is absent for `why`, up to `through`, another reason."""
+        for r in [r for r in self._ranges if r.why == why and r.first <= through]:
+            self._ranges.remove(r)
+            self._ranges.append(r._replace(last=min(r.last, through), why=to))
+            if r.last > through:
+                self._ranges.append(r._replace(first=through + 1))
+        self._ranges = _joined(sorted(self._ranges))
+
     def forget(self, through: int) -> None:
         """Drop what ends at or before `through`."""
         self._ranges = [r for r in self._ranges if r.last > through]

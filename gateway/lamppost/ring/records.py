@@ -36,7 +36,8 @@ class RingStats:
 
     `state` is one of ok, disk-full, read-only, io-error (appended records wait in memory) and salvaged (damage was
     found since the ring was opened; what could be read was kept). `bytes_used` is what stands on the disk, never more
-    than `bytes_limit`. `evicted` and `appended` count readings over all epochs.
+    than `bytes_limit`. `evicted` and `appended` count readings over all epochs. `durable` is False while appended
+    records wait in memory.
     """
 
     epoch: str
@@ -49,6 +50,7 @@ class RingStats:
     evicted: int
     state: str
     appended: int
+    durable: bool = True
 
 
 @dataclass(frozen=True, slots=True)

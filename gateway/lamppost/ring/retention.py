@@ -20,7 +20,7 @@ from lamppost.ring.segments import Segment
 if TYPE_CHECKING:
     from lamppost.ring.store import Store
 
-EVICTED = "evicted"
+EVICTED, REDUCED = "evicted", "reduced"
 _RESERVE = 1
 _RESCUE_BYTES = 16 * 1024  # in one KEPT block
 _ROW_BYTES = 14
@@ -160,26 +160,30 @@ def _chunks(records: list[Numbered]) -> Iterator[list[Numbered]]:
 
 def _give_up(store: Store, segment: Segment, role: Role) -> None:
     sealed = max(store.durable.settled, store.sealed)
+    records = sorted(_records(store, segment))
     parts = [(segment.base, segment.last)]
     if role is Role.KEPT:
-        parts = sorted((r.first, r.last) for r in _records(store, segment))
+        parts = [(r.first, r.last) for r in records]
     lane = store.lanes[role]
+    still = sorted(_present(store, segment))
+    lost = [gap for first, last in parts for gap in uncovered(max(first, sealed + 1), last, still)]
+    going = [r for r in records if any(first <= r.first <= last for first, last in lost)]
+    why = REDUCED if going and store.offer and store.offer(going) else EVICTED
     lane.segments.remove(segment)
     lane.closed &= bool(lane.segments)
-    still = sorted(_present(store, segment.base, segment.last))
-    lost = [gap for first, last in parts for gap in uncovered(max(first, sealed + 1), last, still)]
-    count = sum(store.absent(first, last, EVICTED) for first, last in lost)
+    count = sum(store.absent(first, last, why) for first, last in lost)
     h = store.header
     through = max(h.evicted_through, segment.last)
     store.header = replace(h, evicted_through=through, evicted=h.evicted + count)
     set_free(store, segment)
 
 
-def _present(store: Store, first: int, last: int) -> Iterator[tuple[int, int]]:
-    """Where other segments hold records between `first` and `last`."""
+def _present(store: Store, leaving: Segment) -> Iterator[tuple[int, int]]:
+    """Where segments other than the one that is leaving hold what it holds too."""
     for segment in store.lanes[Role.LOG].segments:
-        yield segment.base, segment.last
-    yield from store.kept(first, last)
+        if segment is not leaving:
+            yield segment.base, segment.last
+    yield from store.kept(leaving.base, leaving.last, leaving)
 
 
 def _records(store: Store, segment: Segment) -> list[Numbered]:

@@ -57,6 +57,8 @@ class Ring:
         self._held: list[Batch] = []
         self._head: Batch | None = None
         self._receipted: set[int] = set()
+        self._take: Callable[[str, Sequence[Stored]], bool] | None = None
+        self._reduced = -1
 
     @classmethod
     def open(
@@ -128,8 +130,7 @@ class Ring:
             origin, left = self._origin, limit
             try:
                 for record in self._records(max(after, -1) + origin):
-                    span = Span(record.first - origin, record.last - origin)
-                    found.append(Stored(span, record.payload))
+                    found.append(self._stored(record))
                     left -= len(record.payload)
                     if left <= 0:
                         break
@@ -216,6 +217,29 @@ class Ring:
                 self._trouble = trouble_of(failed)
             return True
 
+    def reduce_with(self, take: Callable[[str, Sequence[Stored]], bool], through: int = -1) -> None:
+        """Offer what must be evicted to `take(epoch, records)` first; if that returns True the gap says `reduced`.
+
+        `through` is the newest reading number reduced before a restart. See `coarse.CoarseRing.take`.
+        """
+        with self._lock:
+            self._take = take
+            self._reduced = through
+            self._offer()
+
+    def _offer(self) -> None:
+        """Tell the store of an attached disk where evicted records are offered."""
+        store, take = self._store, self._take
+        if store is None or take is None:
+            return
+        store.absences.rename(
+            retention.EVICTED, retention.REDUCED, self._reduced + store.header.origin
+        )
+        store.offer = lambda lost: take(self.epoch, [self._stored(r) for r in lost])
+
+    def _stored(self, record: Numbered) -> Stored:
+        return Stored(Span(record.first - self._origin, record.last - self._origin), record.payload)
+
     def stats(self) -> RingStats:
         """The ring in figures."""
         with self._lock:
@@ -231,6 +255,7 @@ class Ring:
                 evicted=store.header.evicted if store else 0,
                 state=self._state(),
                 appended=self._last + 1,
+                durable=not self._memory,
             )
 
     def verify(self) -> Verification:
@@ -289,6 +314,7 @@ class Ring:
         self._held, self._head = found.held, found.head
         self._memory.renumber(found.last + 1)
         self._last += found.last + 1
+        self._offer()
         self._confirm()
 
     def _confirm(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,6 +44,9 @@ class Store:
         self.lanes = {role: Lane(role) for role in Role}
         self.absences = Absences()
         self.sealed = -1  # position through which readings are in a durable batch
+        self.offer: Callable[[list[Numbered]], bool] | None = (
+            None  # asked before records are evicted
+        )
         self.damage = False
         self.unsure = False  # a write failed: what is read back may be in memory only
         self._serial = header.opens << 32
@@ -227,10 +230,10 @@ class Store:
             for low, high in uncovered(first, last, sorted(self.kept(first, last))):
                 self.absent(low, high, "damaged")
 
-    def kept(self, first: int, last: int) -> Iterator[tuple[int, int]]:
-        """Where the KEPT lane holds records between `first` and `last`."""
+    def kept(self, first: int, last: int, but: Segment | None = None) -> Iterator[tuple[int, int]]:
+        """Where segments of the KEPT lane (`but` one) hold records between `first` and `last`."""
         for segment in self.lanes[Role.KEPT].segments:
-            if segment.base <= last and segment.last >= first:
+            if segment is not but and segment.base <= last and segment.last >= first:
                 for block in self.blocks_of(segment):
                     yield from ((r.first, r.last) for r in unpack_records(block))
 
