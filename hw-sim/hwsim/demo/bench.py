@@ -119,6 +119,7 @@ class Bench:
         self.cabinet_control = folder / "cabinet.sock"
         self.site_file = folder / "site.toml"
         self.port = free_port()
+        self.sinks: tuple[str, ...] = ()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def prepare(self, site: str = SITE, cabinet: Path = CABINET) -> None:
@@ -145,8 +146,9 @@ class Bench:
         self._await("broker", lambda: _listens(self.port))
 
     def start_receiver(self) -> None:
-        """`lamppost-hub receive`."""
-        self._start("receiver", "lamppost-hub", "receive", self.hub)
+        """`lamppost-hub receive`, to its own sink, or to those named in `sinks`."""
+        options = [word for sink in self.sinks for word in ("--sink", sink)]
+        self._start("receiver", "lamppost-hub", "receive", self.hub, *options)
         self._await("receiver", lambda: "ready" in self.log("receiver"))
 
     def start_gateway(self) -> None:
