@@ -219,6 +219,10 @@ def _survivors(pending: Writes) -> Iterator[Writes]:
             yield [write, other]
             yield [other, write]
     before, (name, offset, content) = pending[:-1], pending[-1]
+    if (
+        name == "ring.head"
+    ):  # a sector may break in the middle, too: that is what the second slot is for
+        yield [*before, (name, offset, content[:100] + bytes(len(content) - 100))]
     parts = [(name, at, piece) for at, piece in sectors(offset, content)]
     if len(parts) > 40:  # filling with zeros
         parts = parts[:4] + parts[-4:]

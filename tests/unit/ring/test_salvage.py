@@ -232,6 +232,23 @@ def test_a_failing_disk_is_a_state_and_nothing_is_lost_that_fits_in_memory(
     assert all_stored(open_ring(CrashDisk(disk.medium))) == wrote
 
 
+@pytest.mark.parametrize("earlier", [0, 1])
+def test_a_batch_whose_sync_failed_is_not_believed_because_it_can_be_read(earlier: int) -> None:
+    disk = CrashDisk()
+    ring = open_ring(disk)
+    fill(ring, 10)
+    for i in range(earlier):
+        hold(ring, 10 * i + 9)
+    disk.fault = failing(errno.EIO, "sync")
+    with pytest.raises(StoreError):
+        hold(ring, 10 * earlier + 9)
+    disk.fault = no_fault
+    fill(ring, 1, seed=2)
+    ring.close()
+    published = open_ring(disk).held()
+    assert open_ring(disk.power_cut(Random(1))).held() == published
+
+
 def test_what_does_not_fit_in_memory_becomes_a_gap_that_outlives_a_restart() -> None:
     disk = CrashDisk()
     ring = open_ring(disk, memory=4096)
