@@ -20,17 +20,18 @@ from lamppost.ring.disk import DISK_FULL, IO_ERROR, Files, OsFiles, store_error,
 from lamppost.ring.format import (
     BLOCK_HEAD,
     HEAD_BYTES,
-    Hole,
     Kind,
     Role,
     frame,
     pack_batch,
     pack_records,
 )
+from lamppost.ring.held import check_next, check_room, held_full
 from lamppost.ring.memory import MAX_RECORDS, MEMORY_BYTES, Memory
 from lamppost.ring.records import MAX_COUNT, Numbered, Record, RingStats, Stored, Verification
 from lamppost.ring.segments import SMALLEST
 from lamppost.ring.store import Store
+from lamppost.ring.verify import verify
 
 __all__ = ["Record", "Ring", "RingStats", "Stored", "Verification"]
 
@@ -169,9 +170,9 @@ class Ring:
                 raise store_error(self._trouble or IO_ERROR, f"{self._folder} cannot be opened")
             if batch == self._head:
                 return
-            self._check_next(batch)
+            check_next(batch, self._head, self.epoch, self.last)
             what = frame(Kind.BATCH, pack_batch(batch), batch.seq, batch.seq, 1)
-            self._check_room(store, what.room)
+            check_room(store, what.room)
             try:
                 store.write(Role.HELD, what)
             except OSError as failed:
@@ -261,21 +262,7 @@ class Ring:
     def verify(self) -> Verification:
         """Read every block in use and check it. Takes as long as the disk needs; changes nothing."""
         with self._lock:
-            lanes = self._store.lanes.values() if self._store else ()
-            segments = [s for lane in lanes for s in lane.segments]
-            blocks = readings = size = 0
-            damaged: list[str] = []
-            for segment in segments:
-                for found in segment.scan(patient=True):
-                    if isinstance(found, Hole):
-                        damaged.append(
-                            f"{segment.path.name} at {found.offset}: {found.end - found.offset}"
-                        )
-                        continue
-                    blocks += 1
-                    readings += found.readings if found.kind is Kind.RECORDS else 0
-                size += segment.end
-            return Verification(len(segments), blocks, readings, size, tuple(damaged))
+            return verify(self._store) if self._store else Verification(0, 0, 0, 0, ())
 
     def close(self) -> None:
         """Write what waits, if the disk lets us, and give the files back."""
@@ -378,7 +365,7 @@ class Ring:
 
     def _refuse(self, failed: OSError) -> NoReturn:
         if isinstance(failed, retention.NoSegment):
-            raise _held_full() from None
+            raise held_full() from None
         self._trouble = trouble_of(failed)
         raise store_error(self._trouble, f"a sealed batch cannot be kept: {failed}") from failed
 
@@ -405,31 +392,6 @@ class Ring:
             readings += record.count
         return readings
 
-    def _check_next(self, batch: Batch) -> None:
-        head = self._head
-        seq, first = (head.seq + 1, head.span.last + 1) if head else (0, 0)
-        if (batch.epoch, batch.seq, batch.span.first) != (self.epoch, seq, first):
-            raise ValueError(
-                f"batch {batch.seq} from {batch.span.first} is not the next: {seq} from {first}"
-            )
-        if not first <= batch.span.last <= self.last:
-            raise ValueError(
-                f"batch {batch.seq} ends at {batch.span.last}, the ring at {self.last}"
-            )
-
-    def _check_room(self, store: Store, room: int) -> None:
-        if room > store.pool.smallest - HEAD_BYTES:
-            raise StoreError(
-                f"a batch of {room} bytes does not fit a segment of {store.pool.smallest}",
-                code="ring.batch-too-big",
-                hint="give the ring a larger size in the site file, or windows that hold less",
-            )
-        lane = store.lanes[Role.HELD]
-        if lane.open_segment is None or lane.open_segment.room < room:
-            retention.release(store, store.durable.settled)
-            if len(lane.segments) >= max(2, store.pool.limit // store.pool.size // 4):
-                raise _held_full()
-
     def _first(self) -> int:
         lanes = self._store.lanes if self._store else {}
         bases = [
@@ -443,12 +405,3 @@ class Ring:
         if self._store and self._store.pool.starved:
             return DISK_FULL
         return "salvaged" if self._store and self._store.damage else "ok"
-
-
-def _held_full() -> StoreError:
-    return StoreError(
-        "too many sealed batches wait for their receipt",
-        code="ring.held-full",
-        hint="the hub does not answer: look at: lamppost status",
-        retry=True,
-    )

@@ -342,6 +342,18 @@ def test_a_full_disk_leaves_a_smaller_ring_that_goes_on() -> None:
     assert len(disk.cache) > 10
 
 
+def test_a_group_costs_one_sync_and_one_write_that_changes_no_length() -> None:
+    disk = CrashDisk()
+    ring = open_ring(disk)
+    fill(ring, 1)
+    sizes = {n: len(c) for n, c in disk.cache.items()}
+    for turn in range(5):
+        disk.steps = []
+        fill(ring, 1, seed=turn)
+        assert [s.act for s in disk.steps] == ["write", "sync"]
+    assert {n: len(c) for n, c in disk.cache.items()} == sizes
+
+
 # -- size ------------------------------------------------------------------------------------------
 
 
