@@ -4,3 +4,6 @@ Each sub-package opens with what it holds and what it must not touch; `daemon` i
 """
 
 __version__ = "0.1.0"
+
+RELEASED_NS = 1_767_225_600 * 10**9
+"""2026-01-01T00:00:00Z: this version did not exist before; the first time floor. Moved with `__version__`."""

@@ -16,6 +16,9 @@ from lamppost.model import Instant
 _TIME_ERROR = 5  # adjtimex(2): the kernel's clock is not synchronised
 _STA_UNSYNC = 0x0040
 _TIMESYNCD_FLAG = Path("/run/systemd/timesync/synchronized")
+_TIMESYNCD_FRESH = (
+    3 * 2048 * 10**9
+)  # it touches its file at each answer, at most 2048 s apart, and never removes it
 
 
 class Clock(Protocol):
@@ -62,15 +65,27 @@ class SystemClock:
         return time.monotonic()
 
     def synced(self) -> bool:
-        """Kernel state by adjtimex(2), which chrony and ntpd keep, or systemd-timesyncd's flag file."""
+        """Kernel state by adjtimex(2), or a fresh flag file of systemd-timesyncd.
+
+        The kernel's state is kept by timesyncd, ntpd, ptp4l, and chrony with `rtcsync` (Debian's default).
+        """
         timex = (ctypes.c_long * 64)()  # modes = 0: read only; status is the long at index 5
         state = self._libc.adjtimex(ctypes.byref(timex))
         kernel = state not in (-1, _TIME_ERROR) and not timex[5] & _STA_UNSYNC
-        return kernel or _TIMESYNCD_FLAG.exists()
+        return kernel or flag_is_fresh(_TIMESYNCD_FLAG, self.utc())
 
     async def sleep_until(self, deadline: float) -> None:
         """Sleep on the event loop."""
         await asyncio.sleep(max(0.0, deadline - time.monotonic()))
+
+
+def flag_is_fresh(flag: Path, utc: int) -> bool:
+    """Whether timesyncd's file was touched shortly before `utc`. One that stands ahead says nothing."""
+    try:
+        age = utc - flag.stat().st_mtime_ns
+    except OSError:
+        return False
+    return -(10**9) <= age <= _TIMESYNCD_FRESH
 
 
 def monotonic_ns() -> int:

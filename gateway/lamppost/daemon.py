@@ -76,6 +76,7 @@ class Daemon:
         self._timeline = Timeline(state / "boots.json", send_unsynced=site.time.unsynced == "send")
         ring, self._ring_refused = _open_ring(state, site.ring.size)
         self._ring = OffLoop(ring)
+        self._settled = self._ring.stats().settled_through
         self._intake = Intake(self._ring)
         self._acquisition = acquire.build(site, registry, clock, self._intake.deliver, state)
         plan = _plan(site, registry)
@@ -138,9 +139,17 @@ class Daemon:
     async def _seal(self) -> None:
         while True:
             await self._clock.sleep_until(self._clock.monotonic() + SEAL_EVERY)
-            if self._timeline.learn(self._clock):
-                log.info("the clock of this boot is known now")
+            self._learn()
             await self._seal_due(flush=False)
+
+    def _learn(self) -> None:
+        """Look at the clock; a receipt since the last look proves that its time has passed."""
+        if self._timeline.learn(self._clock):
+            log.info("clock of this boot: %s", self._timeline.state)
+        settled = self._ring.stats().settled_through
+        if settled != self._settled:
+            self._settled = settled
+            self._timeline.proved(self._clock.now())
 
     async def _seal_due(self, *, flush: bool) -> None:
         who, room = self._identity, MAX_HELD - len(self._ring.held())
@@ -180,7 +189,8 @@ class Daemon:
     def _status(self, _: Mapping[str, Any]) -> dict[str, Any]:
         return report(
             site=self._site,
-            clock=self._clock,
+            now=self._clock.now(),
+            clock=self._timeline.state,
             began=self._began,
             ring=self._buffer({}),
             pending=self._intake.pending,

@@ -33,6 +33,28 @@ class Portion:
     last: int
 
 
+@dataclass(frozen=True, slots=True)
+class Until:
+    """Now, by the boot clock and in UTC, and the end of the newest closed window (nanoseconds).
+
+    Both are None while the clock of the running boot is unknown: then only what earlier boots left is due.
+    """
+
+    now: Instant
+    utc: int | None
+    boundary: int | None
+
+    def due(self, at: Instant, utc: int) -> bool:
+        """Whether a sample taken at `at` and placed at `utc` may go: nothing can join its window any more.
+
+        A sample that lies ahead of now was placed by a clock since corrected; waiting would not close its window.
+        """
+        if self.utc is None or self.boundary is None:
+            return at.boot != self.now.boot
+        ahead = utc > self.utc and (at.boot != self.now.boot or at.ns <= self.now.ns)
+        return utc < self.boundary or ahead
+
+
 class Outbound:
     """Seals batches for one site. `kinds` tells gauges from counters by (device, point)."""
 
@@ -58,26 +80,24 @@ class Outbound:
 
         Returns how many were sealed. Each is durable in the ring when this returns.
         """
-        boundary = self._boundary(now, flush)
+        until = self._until(now, flush)
         sealed = 0
-        while (
-            boundary is not None and sealed < at_most and self._seal_next(ring, identity, boundary)
-        ):
+        while sealed < at_most and self._seal_next(ring, identity, until):
             sealed += 1
         return sealed
 
-    def _boundary(self, now: Instant, flush: bool) -> int | None:
-        """UTC nanoseconds before which windows are closed; None while the clock of this boot is unknown."""
+    def _until(self, now: Instant, flush: bool) -> Until:
         placed = self._timeline.utc(now)
         if placed is None:
-            return None
+            return Until(now, None, None)
         utc, _ = placed
-        return utc + self._width if flush else (utc - self._grace) // self._width * self._width
+        closed = (utc - self._grace) // self._width * self._width
+        return Until(now, utc, utc + self._width if flush else closed)
 
-    def _seal_next(self, ring: Ring, identity: Identity, boundary: int) -> bool:
+    def _seal_next(self, ring: Ring, identity: Identity, until: Until) -> bool:
         head = ring.head()
         after = head.span.last if head else -1
-        portion = self._portion(_records(ring, after), boundary)
+        portion = self._portion(_records(ring, after), until)
         if portion is None:
             return False
         span = Span(after + 1, portion.last)
@@ -100,19 +120,20 @@ class Outbound:
         )
         return True
 
-    def _portion(self, records: Iterator[Stored], boundary: int) -> Portion | None:
-        """Records up to the first one at or past the boundary, or up to a window's end in a long backlog."""
+    def _portion(self, records: Iterator[Stored], until: Until) -> Portion | None:
+        """Records up to the first one that is not due, or up to the end of a window or clock in a long backlog."""
         samples: list[Timed] = []
-        last, readings, newest = -1, 0, -1
+        last, readings, newest, clock = -1, 0, 0, ("", 0)
         for record in records:
             sample = unpack(record.payload)
             placed = self._timeline.utc(sample.at)
-            if placed is None or placed[0] >= boundary:
+            if placed is None or not until.due(sample.at, placed[0]):
                 break
-            window = placed[0] // self._width
-            if readings >= BATCH_READINGS and window > newest:
+            window, by = placed[0] // self._width, self._timeline.clock_of(sample.at)
+            if readings >= BATCH_READINGS and (window > newest or by != clock):
                 break
-            newest = max(newest, window)
+            newest = max(newest, window) if by == clock else window
+            clock = by
             samples.append(Timed(sample, *placed))
             last = record.span.last
             readings += record.span.count

@@ -18,7 +18,8 @@ all follow. Sockets and pipes within the process work; threads and other process
 them). When nothing at all is left to wait for, `run` raises Stalled instead of hanging.
 
 `clock.step_utc(seconds)` steps UTC as a bad NTP server would, `clock.sync()` and `clock.lose_sync()` change
-`synced()`, `clock.reboot()` gives `now()` another boot id; none of them moves the monotonic time.
+`synced()`, `clock.reboot()` gives `now()` another boot id, `clock.suspend(seconds)` lets UTC and the boot clock run on
+while the machine sleeps; none of them moves the monotonic time.
 """
 
 from __future__ import annotations
@@ -93,6 +94,8 @@ class VirtualClock:
         self._step = 0
         self._synced = True
         self._boots = 1
+        self._slept = 0
+        self._booted = 0
 
     def utc(self) -> int:
         """UTC in nanoseconds: virtual time since the start, and the steps."""
@@ -100,7 +103,7 @@ class VirtualClock:
 
     def now(self) -> Instant:
         """The boot's id and virtual nanoseconds of it."""
-        ns = round(START_MONOTONIC * 1e9) + self._since_start()
+        ns = round(START_MONOTONIC * 1e9) + self._since_start() - self._booted
         return Instant(f"boot-{self._boots}", ns)
 
     def monotonic(self) -> float:
@@ -127,9 +130,15 @@ class VirtualClock:
         """Nothing disciplines UTC any more."""
         self._synced = False
 
-    def reboot(self) -> None:
-        """`now()` belongs to the next boot."""
+    def reboot(self, *, afresh: bool = False) -> None:
+        """`now()` belongs to the next boot; with `afresh` its boot clock begins anew as well."""
         self._boots += 1
+        if afresh:
+            self._booted = round(START_MONOTONIC * 1e9) + self._since_start()
+
+    def suspend(self, seconds: float) -> None:
+        """The machine sleeps: CLOCK_BOOTTIME and UTC count on, the monotonic clock does not."""
+        self._slept += round(seconds * 1e9)
 
     def advance(self, seconds: float) -> None:
         """Move by hand, for code that has no event loop. Not within `run`."""
@@ -138,7 +147,7 @@ class VirtualClock:
         self._moved += seconds
 
     def _since_start(self) -> int:
-        return round((self.monotonic() - START_MONOTONIC) * 1e9)
+        return round((self.monotonic() - START_MONOTONIC) * 1e9) + self._slept
 
 
 def run(main: Callable[[VirtualClock], Coroutine[Any, Any, Result]]) -> Result:

@@ -57,6 +57,8 @@ def _verdict(found: Mapping[str, Any]) -> str:
         )
     if uplink["code"] or uplink["state"] != "connected":
         return f"PROBLEM {uplink['code'] or 'uplink.' + uplink['state']}: {uplink['hint']}"
+    if found["clock"] == "behind-floor":
+        return "PROBLEM clock.behind-floor: the clock stands in the past; see: timedatectl"
     silent = [d for d in found["devices"] if d["state"] != "ok"]
     if silent:
         first = silent[0]

@@ -7,7 +7,6 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from lamppost import __version__
-from lamppost.clock import Clock
 from lamppost.config.schema import Site
 from lamppost.model import Batch, Instant
 from lamppost.ring import RingStats
@@ -16,7 +15,8 @@ from lamppost.ring import RingStats
 def report(
     *,
     site: Site,
-    clock: Clock,
+    now: Instant,
+    clock: str,
     began: Instant,
     ring: dict[str, Any],
     pending: int,
@@ -26,7 +26,6 @@ def report(
     enrolment: str,
 ) -> dict[str, Any]:
     """The answer to `status`, schema `lamppost.status/1`."""
-    now = clock.now()
     return {
         "schema": "lamppost.status/1",
         "via": "daemon",
@@ -34,7 +33,7 @@ def report(
         "gateway": site.site.gateway,
         "hub": site.site.hub,
         "up_seconds": round((now.ns - began.ns) / 1e9, 1),
-        "clock": "synced" if clock.synced() else "unsynced",
+        "clock": clock,
         "ring": {**ring, "pending": pending, "overflowed": overflowed},
         "uplink": _uplink(uplink, enrolment, now),
         "buses": [_bus(bus, now) for bus in buses],

@@ -37,10 +37,10 @@ class Post:
     """A ring, an outbound stage, and the hub's key to read what it sealed."""
 
     def __init__(self, folder: Path) -> None:
-        timeline = Timeline(folder / "boots.json", send_unsynced=False)
-        timeline.learn(Hands(boottime=0, utc_ns=BEGIN, in_sync=True))
+        self.timeline = Timeline(folder / "boots.json", send_unsynced=False)
+        self.timeline.learn(Hands(boottime=0, utc_ns=BEGIN, in_sync=True))
         self.ring = Ring.open(folder / "ring", 8 * 1024 * 1024)
-        self.outbound = Outbound(PLAN, KINDS, timeline, window=10.0, grace=1.0)
+        self.outbound = Outbound(PLAN, KINDS, self.timeline, window=10.0, grace=1.0)
         create_signing_key(folder / "envelope.key")
         encryption = create_encryption_key(folder / "hub.key")
         self._hub = DecryptionKey.load(folder / "hub.key")
@@ -52,8 +52,10 @@ class Post:
     def take(self, seconds: Iterable[float]) -> None:
         self.ring.append([Record(2, pack(sample(at))) for at in seconds])
 
-    def seal(self, at: float, at_most: int = 100, *, flush: bool = False) -> int:
-        now = Instant("boot-1", round(at * S))
+    def seal(
+        self, at: float, at_most: int = 100, *, flush: bool = False, boot: str = "boot-1"
+    ) -> int:
+        now = Instant(boot, round(at * S))
         return self.outbound.seal_due(self.ring, self.identity, now, at_most=at_most, flush=flush)
 
     def open(self, batch: Batch) -> Opened:
@@ -139,14 +141,16 @@ def test_no_more_than_asked_are_sealed(post: Post) -> None:
     assert post.seal(30, at_most=0) == 0
 
 
-def test_a_sample_without_a_time_holds_back_what_follows(post: Post) -> None:
+def test_a_running_boot_without_a_time_holds_back_itself_and_no_boot_before_it(post: Post) -> None:
     post.take([0, 1])
-    lost = Sample("meter", Instant("boot-2", 5), sample(2).readings)
-    post.ring.append([Record(2, pack(lost))])
-    post.take([3])
-    assert post.seal(30) == 1
+    post.timeline.learn(Hands(boot="boot-2", boottime=0, utc_ns=0))
+    waiting = Sample("meter", Instant("boot-2", 5), sample(2).readings)
+    post.ring.append([Record(2, pack(waiting))])
+    assert post.seal(30, boot="boot-2") == 1
     assert post.ring.held()[0].span.last == 3
-    assert post.seal(30) == 0
+    assert post.seal(30, boot="boot-2", flush=True) == 0
+    post.timeline.learn(Hands(boot="boot-2", boottime=30 * S, utc_ns=BEGIN + 90 * S, in_sync=True))
+    assert post.seal(30, boot="boot-2", flush=True) == 1
 
 
 def test_a_counter_is_continued_over_batches_and_restarts(post: Post, tmp_path: Path) -> None:

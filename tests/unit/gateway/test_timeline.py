@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from lamppost import RELEASED_NS
+from lamppost.clock import flag_is_fresh
 from lamppost.model import Instant, TimeQuality
 from lamppost.timeline import Timeline
 
@@ -93,3 +95,65 @@ def test_a_damaged_file_keeps_nobody_from_starting(tmp_path: Path) -> None:
         path.write_bytes(damage)
         timeline = Timeline(path, send_unsynced=True)
         assert timeline.learn(Hands())
+
+
+def test_the_floor_rises_by_receipts_and_metadata_and_survives(tmp_path: Path) -> None:
+    path = tmp_path / "boots.json"
+    timeline = Timeline(path, send_unsynced=False)
+    clock = Hands(in_sync=True)
+    timeline.learn(clock)
+    timeline.proved(clock.now())
+    assert (
+        timeline.floor == RELEASED_NS
+    )  # more than a year ahead: such a clock must stand a day first
+    clock.boottime += 25 * HOUR
+    clock.utc_ns += 25 * HOUR
+    timeline.proved(clock.now())
+    assert timeline.floor == clock.utc_ns
+    timeline.raise_floor(clock.utc_ns + HOUR)
+    timeline.raise_floor(0)
+    again = Timeline(path, send_unsynced=False)
+    assert again.floor == clock.utc_ns + HOUR
+
+
+def test_a_clock_behind_the_floor_is_not_believed_even_if_it_claims_to_be_synced(
+    tmp_path: Path,
+) -> None:
+    timeline = Timeline(tmp_path / "boots.json", send_unsynced=False)
+    clock = Hands(utc_ns=0, in_sync=True)
+    timeline.learn(clock)
+    assert (timeline.state, timeline.utc(clock.now())) == ("behind-floor", None)
+    clock.utc_ns = NOW
+    timeline.learn(clock)
+    assert (timeline.state, timeline.utc(clock.now())) == ("synced", (NOW, TimeQuality.SYNCED))
+
+
+def test_holdover_has_a_beginning_and_an_end(tmp_path: Path) -> None:
+    timeline = Timeline(tmp_path / "boots.json", send_unsynced=False)
+    clock = Hands(in_sync=True)
+    states = []
+    for hour, in_sync in ((0, True), (1, False), (2, False), (3, True)):
+        clock.boottime, clock.utc_ns, clock.in_sync = hour * HOUR, NOW + hour * HOUR, in_sync
+        timeline.learn(clock)
+        states.append(timeline.state)
+    assert states == ["synced", "synced", "holdover", "synced"]
+    marks = [timeline.utc(Instant("boot-1", ns)) for ns in (HOUR, 2 * HOUR + 1, 3 * HOUR + 1)]
+    assert [m[1].value for m in marks if m] == ["synced", "holdover", "synced"]
+
+
+def test_the_first_format_of_the_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "boots.json"
+    path.write_text('{"old": [1000, "synced"], "older": [7, "unsynced"]}')
+    timeline = Timeline(path, send_unsynced=True)
+    assert timeline.utc(Instant("old", 5)) == (1005, TimeQuality.SYNCED)
+    assert timeline.utc(Instant("older", 5)) == (12, TimeQuality.UNSYNCED)
+
+
+def test_the_flag_of_timesyncd_counts_only_while_fresh(tmp_path: Path) -> None:
+    flag = tmp_path / "synchronized"
+    assert not flag_is_fresh(flag, NOW)
+    flag.touch()
+    touched = flag.stat().st_mtime_ns
+    assert flag_is_fresh(flag, touched + HOUR)
+    assert not flag_is_fresh(flag, touched + 2 * HOUR)
+    assert not flag_is_fresh(flag, touched - HOUR)
