@@ -11,6 +11,7 @@ import tomllib
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from lamppost_drivers.contract import (
     Absent,
@@ -142,6 +143,24 @@ def load(text: bytes, name: str = "map") -> RegisterMap:
     return _build(parsed, where)
 
 
+def problems(text: bytes, name: str = "map") -> list[str]:
+    """All that is wrong with the bytes of a map file, a line each; none for one that `load` takes."""
+    try:
+        load(text, name)
+    except MapError as wrong:
+        first = str(wrong)
+    else:
+        return []
+    try:
+        document = tomllib.loads(text.decode("utf-8")) if len(text) <= LIMIT else {}
+        _Map.model_validate(document)
+    except ValidationError as error:
+        return list(dict.fromkeys(f"{name}: {said}" for said in _problems(error, document)))
+    except (ValueError, RecursionError):
+        pass
+    return [first]
+
+
 def _build(parsed: _Map, where: str) -> RegisterMap:
     registers = tuple(_register(point, parsed) for point in parsed.point)
     names = [register.point.name for register in registers]
@@ -211,14 +230,24 @@ def _vector(vector: _Vector, names: list[str], where: str) -> Vector:
 
 
 def _first_problem(error: ValidationError, document: dict[str, Any]) -> str:
-    """One problem in words, a misspelt key before what is missing for it: where, what, the nearest valid key."""
-    problem = min(
-        error.errors(include_url=False), key=lambda found: found["type"] != "extra_forbidden"
-    )
+    """One problem in words, a misspelt key before what is missing for it."""
+    return _problems(error, document)[0]
+
+
+def _problems(error: ValidationError, document: dict[str, Any]) -> list[str]:
+    """All problems in words, misspelt keys first: where, what, the nearest valid key."""
+    # A list is called too short only because its entries were refused: that is no problem of its own.
+    own = (e for e in error.errors(include_url=False) if e["type"] != "too_short" or not e["input"])
+    found = sorted(own, key=lambda each: each["type"] != "extra_forbidden")
+    return [_said(each, document) for each in found]
+
+
+def _said(problem: ErrorDetails, document: dict[str, Any]) -> str:
     path = [part for part in problem["loc"] if not str(part).startswith(("_", "tuple["))]
     key = ".".join(_named(document, path))
     if problem["type"] != "extra_forbidden":
-        return f"{key}: {problem['msg']}" if key else str(problem["msg"])
+        said = problem["msg"].removeprefix("Value error, ")
+        return f"{key}: {said}" if key else said
     parts: dict[str, type[_Part]] = {
         "point": _Point, "vector": _Vector, "serial": _Serial, "caveats": _Caveat, "identify": _Identify,
     }  # fmt: skip

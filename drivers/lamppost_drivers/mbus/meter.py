@@ -121,6 +121,11 @@ def named(model: str, said: Telegram) -> Values:
     return values
 
 
+def model_of_medium(medium: int) -> str:
+    """The model that reads meters of this medium (EN 13757-3, table 8); `mbus-meter` for all others."""
+    return next((model for model, (media, _, _) in _MEDIA.items() if medium in media), "mbus-meter")
+
+
 def _named(record: Record, renamed: Mapping[str, str]) -> tuple[str, Scalar | Absent] | None:
     """A record's point and value: what holds now, in the meter itself, with no extension that changes its sense."""
     base, factors = _NAMES.get(record.quantity, ("", {}))

@@ -15,6 +15,7 @@ from lamppost.errors import LamppostError
 COMMANDS = {
     "buffer": ("lamppost.cli.buffer", "what the ring holds, and what the hub has proved"),
     "config": ("lamppost.cli.config", "check a site file"),
+    "device": ("lamppost.cli.device", "models: search, show, new, lint, decode, selftest"),
     "enrol": ("lamppost.cli.enrol", "make this gateway's keys and join a hub"),
     "run": ("lamppost.cli.run", "the daemon"),
     "status": ("lamppost.cli.status", "one screen: is this gateway doing its job?"),
@@ -33,6 +34,7 @@ _EXITS = {
 }
 _EXITS_BY_AREA = {
     "config": EXIT_CONFIG,
+    "device": EXIT_CONFIG,
     "trust": EXIT_TRUST,
     "envelope": EXIT_TRUST,
     "receipt": EXIT_TRUST,
