@@ -55,6 +55,8 @@ class GpioChip:
         self._count = 0
         self._lock = threading.RLock()
         self._timers: dict[tuple[int, int], threading.Timer] = {}
+        self._since: dict[tuple[int, int], int] = {}
+        """Since when a line that is debounced stands as it does."""
         self._server = PacketServer(folder / f"gpiochip{number}", self._answer, self._gone)
 
     def close(self) -> None:
@@ -125,23 +127,35 @@ class GpioChip:
     def _changed(self, number: int, request: _Request, line: int, now: int) -> None:
         wait = request.debounce.get(line, 0.0)
         if wait == 0:
-            self._report(request, line, now)
+            self._report(request, line, now, self._levels[line])
             return
-        if old := self._timers.pop((number, line), None):
-            old.cancel()
-        timer = threading.Timer(wait, self._settled, (number, line))
+        if (number, line) not in self._timers:
+            self._wait(number, line, wait)
+        elif now - self._since[number, line] >= wait * 1e9:
+            # It stood long enough, and only our timer came too late to say so.
+            self._report(request, line, now, 1 - self._levels[line])
+        self._since[number, line] = now
+
+    def _wait(self, number: int, line: int, seconds: float) -> None:
+        timer = threading.Timer(seconds, self._settled, (number, line))
         timer.daemon = True
         self._timers[number, line] = timer
         timer.start()
 
     def _settled(self, number: int, line: int) -> None:
         with self._lock:
-            request = self._requests.get(number)
-            if request is not None:
-                self._report(request, line, time.monotonic_ns())
+            if self._timers.pop((number, line), None) is None:
+                return
+            request, now = self._requests.get(number), time.monotonic_ns()
+            if request is None:
+                return
+            left = request.debounce.get(line, 0.0) - (now - self._since[number, line]) / 1e9
+            if left > 0:
+                self._wait(number, line, left)
+            else:
+                self._report(request, line, now, self._levels[line])
 
-    def _report(self, request: _Request, line: int, now: int) -> None:
-        level = self._levels[line]
+    def _report(self, request: _Request, line: int, now: int, level: int) -> None:
         if request.seen.get(line) == level:
             return
         request.seen[line] = level

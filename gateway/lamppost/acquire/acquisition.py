@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from lamppost.acquire.conversation import I2cBus, I2cPeer, SerialPeer
+from lamppost.acquire.counts import CountsFile
 from lamppost.acquire.device import Device, points_of
 from lamppost.acquire.exchanges import Asked, Exchanges
 from lamppost.acquire.groups import MapDevice
 from lamppost.acquire.listener import Listener
 from lamppost.acquire.poller import ModbusPoller
 from lamppost.acquire.port import Opens, Port
+from lamppost.acquire.pulses import Counted, Pins, Pulses
 from lamppost.acquire.registry import Registry
 from lamppost.acquire.report import BusStatus
 from lamppost.acquire.schedule import phases
@@ -23,6 +25,7 @@ from lamppost.acquire.serial_line import SerialLine
 from lamppost.clock import Clock
 from lamppost.config.schema import (
     DeviceSettings,
+    GpioLink,
     I2cLink,
     LinkSettings,
     ModbusRtuLink,
@@ -30,6 +33,7 @@ from lamppost.config.schema import (
     SerialLink,
     Site,
 )
+from lamppost.config.units import in_unit
 from lamppost.errors import SiteError
 from lamppost.links.modbus_link import ModbusLink
 from lamppost.model import Sample
@@ -37,6 +41,7 @@ from lamppost_drivers.contract import (
     Driver,
     ExchangeDriver,
     Point,
+    PulseDriver,
     RegisterMap,
     Serial,
     StreamDriver,
@@ -111,7 +116,7 @@ def device_points(site: Site, registry: Registry) -> dict[str, tuple[Point, ...]
     return {device.name: points_of(device, registry.find(device.model)) for device in site.device}
 
 
-_Poller = ModbusPoller | Listener | Exchanges[SerialLine] | Exchanges[I2cBus]
+_Poller = ModbusPoller | Listener | Exchanges[SerialLine] | Exchanges[I2cBus] | Pulses
 
 
 class _Found:
@@ -137,6 +142,8 @@ class _Found:
             return self.serial(link)
         if isinstance(link, I2cLink):
             return self.i2c(link, offset)
+        if isinstance(link, GpioLink):
+            return self.gpio(link)
         return self.modbus(link, offset)
 
     def modbus(self, link: ModbusRtuLink | ModbusTcpLink, offset: float) -> ModbusPoller:
@@ -187,6 +194,32 @@ class _Found:
         port = Port(self._name, self._kind, opened, self._clock)
         first = phases([each.every for each in asked], offset)
         return Exchanges(port, asked, self._clock, first)
+
+    def gpio(self, link: GpioLink) -> Pulses:
+        """The counters on the pins of this board."""
+        from lamppost.links import gpio
+
+        counted = []
+        for settings, driver in zip(self._settings, self._drivers, strict=True):
+            if not isinstance(driver, PulseDriver) or settings.pin is None:
+                raise self._misfit(settings)
+            amount = settings.per_pulse
+            worth = None if amount is None else in_unit(amount, driver.total.unit)
+            counted.append(
+                Counted(
+                    self._device(settings, driver),
+                    driver,
+                    settings.pin,
+                    settings.every,
+                    per_pulse=worth,
+                    debounce=settings.debounce,
+                    edge=settings.edge,
+                )
+            )
+        opened: Pins = gpio.GpioLink(self._state)
+        port = Port(self._name, self._kind, opened, self._clock)
+        file = CountsFile(self._state / f"counts-{self._name}.json")
+        return Pulses(port, counted, file, link.save, self._clock)
 
     def _rtu(self, link: ModbusRtuLink) -> ModbusLink:
         # Imported when needed: a site of UART sensors loads no pymodbus, a site of TCP meters no pyserial.

@@ -9,6 +9,7 @@ from lamppost.config.fits import fits, taken_twice
 from lamppost.config.problems import Problem, nearest, shown
 from lamppost.config.schema import (
     DeviceSettings,
+    GpioLink,
     LinkSettings,
     ModbusRtuLink,
     ModbusTcpLink,
@@ -23,7 +24,7 @@ def crosscheck(site: Site, find: Callable[[str], Driver]) -> Iterator[Problem]:
     """All that is wrong between tables that are each right by themselves."""
     links = {link.name: link for link in site.link}
     yield from _repeated("link", "name", [link.name for link in site.link])
-    yield from _repeated("link", "port", [_endpoint(link) for link in site.link])
+    yield from _repeated_endpoints(site)
     yield from _repeated("device", "name", [device.name for device in site.device])
     drivers: list[Driver | None] = []
     for index, device in enumerate(site.device):
@@ -57,8 +58,23 @@ def _repeated(table: str, key: str, values: Iterable[Hashable]) -> Iterator[Prob
             first[value] = index
 
 
-def _endpoint(link: LinkSettings) -> str:
-    return f"{link.host}:{link.port}" if isinstance(link, ModbusTcpLink) else str(link.port)
+def _repeated_endpoints(site: Site) -> Iterator[Problem]:
+    first: dict[tuple[str, str], int] = {}
+    for index, link in enumerate(site.link):
+        key, value = _endpoint(link)
+        taken = first.setdefault((key, value), index)
+        if taken != index:
+            reason = f"already taken by link[{taken}]"
+            yield Problem(f"link[{index}].{key}", shown(value), reason)
+
+
+def _endpoint(link: LinkSettings) -> tuple[str, str]:
+    """What of this machine a link takes: the key that says so, and its value."""
+    if isinstance(link, ModbusTcpLink):
+        return "port", f"{link.host}:{link.port}"
+    if isinstance(link, GpioLink):
+        return "kind", link.kind
+    return "port", str(link.port)
 
 
 def _driver(

@@ -12,6 +12,7 @@ from lamppost.config.schema import (
     SerialLink,
     Site,
 )
+from lamppost.config.units import in_unit, units_for
 from lamppost_drivers.contract import (
     BroadcastDriver,
     Driver,
@@ -23,6 +24,10 @@ from lamppost_drivers.contract import (
 KEYS: Mapping[str, tuple[str, ...]] = {
     "unit": ("modbus-rtu", "modbus-tcp"),
     "address": ("i2c",),
+    "pin": ("gpio",),
+    "per_pulse": ("gpio",),
+    "debounce": ("gpio",),
+    "edge": ("gpio",),
 }
 """Keys of a device that mean something on some kinds of link only."""
 
@@ -48,6 +53,8 @@ def place(device: DeviceSettings, driver: Driver | None, link: LinkSettings) -> 
     if link.kind == "i2c":
         factory = driver.address if isinstance(driver, ExchangeDriver) else None
         return "address", factory if device.address is None else device.address
+    if link.kind == "gpio":
+        return "pin", device.pin
     return "unit", device.unit
 
 
@@ -69,6 +76,19 @@ def fits(
             yield Problem(f"{key}.{name}", shown(given), reason)
     if isinstance(driver, RegisterMap):
         yield from _modbus(key, device, link)
+    elif isinstance(driver, PulseDriver):
+        yield from _pulses(key, device, driver)
+
+
+def _pulses(key: str, device: DeviceSettings, driver: PulseDriver) -> Iterator[Problem]:
+    if device.pin is None:
+        yield Problem(
+            f"{key}.pin", "", "required: the GPIO number (BCM), as 17 for pin 11 of the header"
+        )
+    unit = driver.total.unit
+    if device.per_pulse is not None and in_unit(device.per_pulse, unit) is None:
+        reason = f"{device.model} counts {unit}; write it in {', '.join(units_for(unit))}"
+        yield Problem(f"{key}.per_pulse", shown(str(device.per_pulse)), reason)
 
 
 def _misfit(

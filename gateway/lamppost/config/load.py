@@ -20,6 +20,7 @@ _LINK_KINDS: dict[str, type[BaseModel]] = {
     "modbus-rtu": schema.ModbusRtuLink,
     "modbus-tcp": schema.ModbusTcpLink,
     "i2c": schema.I2cLink,
+    "gpio": schema.GpioLink,
 }
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lamppost.config.units import Bytes, Seconds
+from lamppost.config.units import Bytes, Quantity, Seconds
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
@@ -106,8 +106,16 @@ class I2cLink(_Table):
     port: Path
 
 
+class GpioLink(_Table):
+    """The pins of this board. Counts are made durable every `save` seconds: so much a power cut may lose."""
+
+    kind: Literal["gpio"]
+    name: Name
+    save: Seconds = Field(10.0, ge=1, le=3600)
+
+
 LinkSettings: TypeAlias = Annotated[
-    SerialLink | ModbusRtuLink | ModbusTcpLink | I2cLink, Field(discriminator="kind")
+    SerialLink | ModbusRtuLink | ModbusTcpLink | I2cLink | GpioLink, Field(discriminator="kind")
 ]
 
 
@@ -119,6 +127,10 @@ class DeviceSettings(_Table):
     link: Name
     unit: int | None = Field(None, ge=0, le=255, strict=True)
     address: int | None = Field(None, ge=0x03, le=0x77, strict=True)
+    pin: int | None = Field(None, ge=0, le=53, strict=True)
+    per_pulse: Quantity | None = None
+    debounce: Seconds | None = Field(None, ge=0, le=1)
+    edge: Literal["rising", "falling"] | None = None
     every: Seconds = Field(10.0, ge=0.1, le=86400)
     poll: dict[str, Seconds] = Field(default_factory=dict)
     points: tuple[str, ...] = ()

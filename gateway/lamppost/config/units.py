@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, NamedTuple
 
 from pydantic import BeforeValidator, PlainSerializer
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z][A-Za-z0-9]*)")
 _VALUE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
 
 
@@ -27,5 +29,42 @@ def _bytes(value: object) -> int:
     return int(_scaled(value, _BYTES, "64MiB"))
 
 
+class Amount(NamedTuple):
+    """A number with its unit, such as 10 l."""
+
+    value: float
+    unit: str
+
+    def __str__(self) -> str:
+        return f"{self.value:g} {self.unit}"
+
+
+# unit of a counter → what may be written in its place, and its size
+_SIZES: Mapping[str, Mapping[str, float]] = {
+    "m3": {"m3": 1.0, "l": 1e-3, "ml": 1e-6},
+    "kWh": {"kWh": 1.0, "Wh": 1e-3, "MWh": 1e3},
+    "mm": {"mm": 1.0},
+}
+
+
+def units_for(unit: str) -> tuple[str, ...]:
+    """The units in which an amount of `unit` may be written."""
+    return tuple(_SIZES.get(unit, {unit: 1.0}))
+
+
+def in_unit(amount: Amount, unit: str) -> float | None:
+    """An amount in another unit, or None where the two do not measure the same."""
+    size = _SIZES.get(unit, {unit: 1.0}).get(amount.unit)
+    return None if size is None else amount.value * size
+
+
+def _amount(value: object) -> Amount:
+    found = _AMOUNT.fullmatch(value) if isinstance(value, str) else None
+    if found is None or float(found[1]) <= 0:
+        raise ValueError('write a number above zero with its unit, such as "10 l" or "0.5 Wh"')
+    return Amount(float(found[1]), found[2])
+
+
+Quantity = Annotated[Amount, BeforeValidator(_amount), PlainSerializer(str)]
 Seconds = Annotated[float, BeforeValidator(_seconds), PlainSerializer(lambda v: f"{v:g}s")]
 Bytes = Annotated[int, BeforeValidator(_bytes), PlainSerializer(lambda v: f"{v // 1024}KiB")]

@@ -85,6 +85,36 @@ def stuck(where: str, address: int) -> LinkError:
     )
 
 
+def pin_refused(pin: int, why: object) -> LinkError:
+    """`link.busy`: a GPIO pin that another program or a kernel driver holds."""
+    return LinkError(
+        f"GPIO {pin}: {why}",
+        code="link.busy",
+        hint=f"see who holds it with: gpioinfo | grep GPIO{pin}; end that program, or use another pin",
+        retry=True,
+    )
+
+
+def no_gpio(why: object) -> LinkError:
+    """`link.missing`: no GPIO chip that this program may use."""
+    return LinkError(
+        f"GPIO: {why}",
+        code="link.missing",
+        hint="is this a Raspberry Pi, and is the user in the group gpio? ls -l /dev/gpiochip*",
+        retry=True,
+    )
+
+
+def not_kept(path: Path, why: OSError) -> LinkError:
+    """`link.not-kept`: counts cannot be made durable; they go on in memory."""
+    return LinkError(
+        f"{path}: {why.strerror or why}",
+        code="link.not-kept",
+        hint="counts would be lost at a restart: make room on the disk, or mount it writable",
+        retry=True,
+    )
+
+
 def not_installed(what: str, extra: str) -> LinkError:
     """`link.not-installed`: the library below a link is absent."""
     return LinkError(
