@@ -10,7 +10,7 @@ from lamppost_drivers.library import find
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 AREAS = (
-    "broker|ca|config|control|daemon|device|enrolment|envelope|hub|ledger|link|receipt|receiver|registry|ring|sink|site|store"
+    "archive|audit|broker|ca|checkpoint|config|control|daemon|device|enrolment|envelope|hub|ledger|link|receipt|receiver|registry|ring|sink|site|store"
     "|trust|uplink"
 )
 CODE = re.compile(rf'"((?:{AREAS})\.[a-z][a-z0-9-]*)"')

@@ -20,9 +20,15 @@ from lamppost_hub.database import Database
 from lamppost_hub.files import FileLock
 from lamppost_hub.folder import HubFolder
 from lamppost_hub.forward import Archive, Forwarder
-from lamppost_hub.founding import load_keys, open_database, receiver_certificate
+from lamppost_hub.founding import (
+    load_keys,
+    open_checkpoints,
+    open_database,
+    receiver_certificate,
+)
 from lamppost_hub.intake import HubKeys, Intake, Taken
 from lamppost_hub.mqtt import BrokerAddress, MqttBroker
+from lamppost_hub.notary import Notary
 from lamppost_hub.queue import Queue
 from lamppost_hub.receiver import Receiver
 from lamppost_hub.registry import Registry
@@ -130,6 +136,7 @@ class Hub:
             on_new=self._wake,
         )
         self._was_ready = False
+        self._notary = Notary(open_checkpoints(folder, database), self._thread, clock)
 
     async def run(self, stop: Coroutine[Any, Any, None]) -> None:
         """Until `stop` ends. Start order: brake, receiver, sinks; all are cancelled together."""
@@ -139,6 +146,7 @@ class Hub:
                     parts.create_task(self._brake.run(), name="brake"),
                     parts.create_task(self._receiver.run(), name="receiver"),
                     parts.create_task(self._forward(), name="forward"),
+                    parts.create_task(self._notary.run(), name="notary"),
                 ]
                 gc.collect()
                 gc.freeze()  # what is here now lives as long as the process; a large heap made opening slow

@@ -17,7 +17,7 @@ from lamppost.errors import StoreError
 Value: TypeAlias = str | int | bytes | None
 Row: TypeAlias = tuple[Any, ...]
 
-FORMAT = 1  # PRAGMA user_version of the files that this code writes; see docs/formats/ledger.md
+FORMAT = 1  # PRAGMA user_version of a file, unless its owner names another
 
 
 class Database:
@@ -27,8 +27,9 @@ class Database:
         self._connection = connection
 
     @classmethod
-    def open(cls, path: Path, schema: str) -> Self:
-        """Open or create `path` and make sure that `schema` (idempotent DDL) is in it.
+    def open(cls, path: Path, schema: str, version: int = FORMAT) -> Self:
+        """Open or create `path` and make sure that `schema` is in it, which is idempotent DDL where
+        `version` is above 1: a file of an older version gets what it lacks.
 
         Raises StoreError `hub.store-newer` for a file of a later format and `hub.store` for what the disk refuses.
         """
@@ -46,18 +47,18 @@ class Database:
             connection.execute("PRAGMA wal_autocheckpoint=4000")
             (found,) = connection.execute("PRAGMA user_version").fetchone()
         database = cls(connection)
-        if found > FORMAT:
+        if found > version:
             database.close()
             raise StoreError(
-                f"{path} has format {found}, this program knows {FORMAT}",
+                f"{path} has format {found}, this program knows {version}",
                 code="hub.store-newer",
                 hint="start the newer lamppost-hub that wrote it",
             )
-        if found == 0:
+        if found < version:
             with database.transaction():
                 for statement in schema.split(";\n"):
                     database.run(statement)
-                database.run(f"PRAGMA user_version={FORMAT}")
+                database.run(f"PRAGMA user_version={version}")
         return database
 
     @contextmanager
@@ -77,6 +78,15 @@ class Database:
             if self._inside():
                 self.run("ROLLBACK")
             raise
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Everything read inside is of one moment; writers go on meanwhile."""
+        self.run("BEGIN")
+        try:
+            yield
+        finally:
+            self.run("ROLLBACK")
 
     def _inside(self) -> bool:
         return self._connection.in_transaction

@@ -65,6 +65,11 @@ class HubFolder:
         return self.root / "sink.sqlite"
 
     @property
+    def checkpoints(self) -> Path:
+        """Signed notes, one file each: GATEWAY/EPOCH-SIZE.note."""
+        return self.root / "checkpoints"
+
+    @property
     def delivery_lock(self) -> Path:
         """Held by the one receiver process that drains the queue to the sinks."""
         return self.root / "delivery.lock"

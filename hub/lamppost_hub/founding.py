@@ -16,13 +16,14 @@ from lamppost.envelope.keys import (
     create_signing_key,
 )
 from lamppost_hub.ca import Authority, Issued
+from lamppost_hub.checkpoint import Checkpoints
 from lamppost_hub.clock import Clock
 from lamppost_hub.database import Database
 from lamppost_hub.folder import HubFolder, Settings
 from lamppost_hub.intake import HubKeys
 from lamppost_hub.ledger import Ledger
 from lamppost_hub.registry import Registry
-from lamppost_hub.schema import SCHEMA
+from lamppost_hub.schema import SCHEMA, VERSION
 
 DEVICE_CA, SERVER_CA = "device-ca", "server-ca"
 RESET_TYPE = "application/vnd.lamppost.reset+cbor"
@@ -31,7 +32,7 @@ RESET_TYPE = "application/vnd.lamppost.reset+cbor"
 def open_database(folder: HubFolder) -> Database:
     """hub.sqlite. Raises StoreError as `Database.open`, SiteError where there is no hub."""
     folder.settings()
-    return Database.open(folder.database, SCHEMA)
+    return Database.open(folder.database, SCHEMA, VERSION)
 
 
 def found(folder: HubFolder, settings: Settings, clock: Clock) -> None:
@@ -45,7 +46,7 @@ def found(folder: HubFolder, settings: Settings, clock: Clock) -> None:
         create_signing_key(folder.keys / "signing-1.pem")
     if not folder.encryption_keys():
         create_encryption_key(folder.keys / "encryption-1.pem")
-    Database.open(folder.database, SCHEMA).close()
+    Database.open(folder.database, SCHEMA, VERSION).close()
     folder.write_settings(settings)
 
 
@@ -59,6 +60,13 @@ def load_keys(folder: HubFolder) -> HubKeys:
     opening = [DecryptionKey.load(path) for path in folder.encryption_keys()]
     signer = FileSigner.load(folder.signing_keys()[-1])
     return HubKeys(folder.settings().id, signer, {key.kid: key for key in opening})
+
+
+def open_checkpoints(folder: HubFolder, database: Database) -> Checkpoints:
+    """The hub's checkpoints, signed with its newest key. Raises TrustError `trust.key-…`."""
+    signers = [FileSigner.load(path) for path in folder.signing_keys()]
+    known = [signer.public for signer in signers]
+    return Checkpoints(database, folder.checkpoints, folder.settings().id, signers[-1], known)
 
 
 def approve(

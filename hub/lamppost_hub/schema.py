@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+VERSION = 2  # 1 had no checkpoints
+
 SCHEMA = """
-CREATE TABLE gateways (
+CREATE TABLE IF NOT EXISTS gateways (
   number INTEGER PRIMARY KEY,
   id TEXT NOT NULL UNIQUE,
   state TEXT NOT NULL CHECK (state IN ('active', 'revoked', 'quarantined')),
@@ -11,20 +13,20 @@ CREATE TABLE gateways (
   seen INTEGER NOT NULL DEFAULT 0,
   head INTEGER NOT NULL DEFAULT 0
 ) STRICT;
-CREATE TABLE keys (
+CREATE TABLE IF NOT EXISTS keys (
   kid BLOB PRIMARY KEY,
   gateway INTEGER NOT NULL REFERENCES gateways,
   pem BLOB NOT NULL,
   state TEXT NOT NULL CHECK (state IN ('current', 'retired'))
 ) STRICT;
-CREATE TABLE certificates (
+CREATE TABLE IF NOT EXISTS certificates (
   serial TEXT PRIMARY KEY,
   gateway INTEGER NOT NULL REFERENCES gateways,
   issued INTEGER NOT NULL,
   not_after INTEGER NOT NULL,
   pem BLOB NOT NULL
 ) STRICT;
-CREATE TABLE streams (
+CREATE TABLE IF NOT EXISTS streams (
   number INTEGER PRIMARY KEY,
   gateway INTEGER NOT NULL REFERENCES gateways,
   epoch TEXT NOT NULL,
@@ -40,7 +42,7 @@ CREATE TABLE streams (
   approval BLOB,
   UNIQUE (gateway, epoch)
 ) STRICT;
-CREATE TABLE entries (
+CREATE TABLE IF NOT EXISTS entries (
   position INTEGER PRIMARY KEY AUTOINCREMENT,
   gateway INTEGER NOT NULL REFERENCES gateways,
   stream INTEGER NOT NULL REFERENCES streams,
@@ -54,8 +56,17 @@ CREATE TABLE entries (
   body BLOB NOT NULL,
   UNIQUE (stream, seq)
 ) STRICT;
-CREATE INDEX entries_of_gateway ON entries (gateway, position);
-CREATE TABLE evidence (
+CREATE INDEX IF NOT EXISTS entries_of_gateway ON entries (gateway, position);
+CREATE TABLE IF NOT EXISTS checkpoints (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  stream INTEGER NOT NULL REFERENCES streams,
+  size INTEGER NOT NULL,
+  at INTEGER NOT NULL,
+  frontier BLOB NOT NULL,
+  note BLOB NOT NULL,
+  UNIQUE (stream, size)
+) STRICT;
+CREATE TABLE IF NOT EXISTS evidence (
   number INTEGER PRIMARY KEY AUTOINCREMENT,
   stream INTEGER NOT NULL REFERENCES streams,
   seq INTEGER NOT NULL,
@@ -63,13 +74,13 @@ CREATE TABLE evidence (
   at INTEGER NOT NULL,
   body BLOB NOT NULL
 ) STRICT;
-CREATE TABLE cursors (
+CREATE TABLE IF NOT EXISTS cursors (
   sink TEXT NOT NULL,
   gateway INTEGER NOT NULL REFERENCES gateways,
   through INTEGER NOT NULL,
   PRIMARY KEY (sink, gateway)
 ) STRICT;
-CREATE TABLE dead_letters (
+CREATE TABLE IF NOT EXISTS dead_letters (
   number INTEGER PRIMARY KEY AUTOINCREMENT,
   sink TEXT NOT NULL,
   position INTEGER NOT NULL REFERENCES entries,
@@ -79,7 +90,7 @@ CREATE TABLE dead_letters (
   at INTEGER NOT NULL,
   UNIQUE (sink, position)
 ) STRICT;
-CREATE TABLE refused (
+CREATE TABLE IF NOT EXISTS refused (
   number INTEGER PRIMARY KEY AUTOINCREMENT,
   at INTEGER NOT NULL,
   gateway TEXT NOT NULL,
@@ -88,7 +99,7 @@ CREATE TABLE refused (
   size INTEGER NOT NULL,
   head BLOB NOT NULL
 ) STRICT;
-CREATE TABLE counters (
+CREATE TABLE IF NOT EXISTS counters (
   gateway TEXT NOT NULL,
   name TEXT NOT NULL,
   count INTEGER NOT NULL,

@@ -5,7 +5,7 @@ A leaf here is always the leaf *hash*, 32 bytes; `leaf_hash` makes it from the e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 
 from lamppost.envelope.refusal import EnvelopeError
@@ -183,6 +183,53 @@ class Frontier:
             raise ValueError("not a frontier")
         peaks = [stored[i : i + HASH_SIZE] for i in range(8, len(stored), HASH_SIZE)]
         return cls(int.from_bytes(stored[:8], "big"), peaks)
+
+
+def extend(old: Frontier, leaves: Iterable[bytes]) -> tuple[Frontier, list[bytes]]:
+    """`old` with `leaves` (hashes) appended, and the proof that it begins with `old` (RFC 9162 §2.1.4.1).
+
+    Needs nothing older than `old`, so a long log is proved to have only grown at the price of what is new. The proof
+    is empty where `old` is empty or nothing was added. Raises ValueError for a leaf of another size than 32 bytes.
+    """
+    new, nodes = Frontier(old.size, old.peaks), dict[tuple[int, int], bytes]()
+    rest = old.size
+    for (
+        peak
+    ) in old.peaks:  # smallest first: each is the node that ends where the next larger ones begin
+        level = (rest & -rest).bit_length() - 1
+        nodes[level, (rest >> level) - 1] = peak
+        rest &= rest - 1
+    for leaf in leaves:
+        level, index, node = 0, new.append(leaf), leaf
+        nodes[0, index] = node
+        while index & 1:
+            node = node_hash(nodes[level, index - 1], node)
+            level, index = level + 1, index >> 1
+            nodes[level, index] = node
+    return new, _consistency(nodes, old.size, new.size) if 0 < old.size < new.size else []
+
+
+def _consistency(nodes: Mapping[tuple[int, int], bytes], m: int, n: int) -> list[bytes]:
+    def subtree(low: int, high: int) -> bytes:
+        level = (high - low).bit_length() - 1
+        if high - low == 1 << level:
+            return nodes[level, low >> level]
+        middle = low + _split(high - low)
+        return node_hash(subtree(low, middle), subtree(middle, high))
+
+    path: list[bytes] = []
+    low, high = 0, n
+    while m < high:
+        middle = low + _split(high - low)
+        if m <= middle:
+            path.append(subtree(middle, high))
+            high = middle
+        else:
+            path.append(subtree(low, middle))
+            low = middle
+    if low:
+        path.append(subtree(low, high))
+    return path[::-1]
 
 
 def root_from_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:

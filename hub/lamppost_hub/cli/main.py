@@ -19,6 +19,7 @@ COMMANDS = {
     "broker-config": ("lamppost_hub.cli.broker", "write Mosquitto's configuration and access list"),
     "receive": ("lamppost_hub.cli.receive", "the receiver: prove, store, answer, forward"),
     "fleet": ("lamppost_hub.cli.fleet", "what has arrived, from whom, and what was refused"),
+    "checkpoint": ("lamppost_hub.cli.checkpoint", "sign what every gateway's log is now"),
     "dead-letter": ("lamppost_hub.cli.letters", "batches that a sink refused for good"),
 }
 

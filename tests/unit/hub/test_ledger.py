@@ -20,7 +20,7 @@ from lamppost_hub.database import Database, Value
 from lamppost_hub.intake import Intake
 from lamppost_hub.ledger import Ledger
 from lamppost_hub.registry import Registry
-from lamppost_hub.schema import SCHEMA
+from lamppost_hub.schema import SCHEMA, VERSION
 from unit.hub.world import EPOCH, LATER_EPOCH, HubWorld, SealingGateway
 
 
@@ -236,7 +236,7 @@ class DyingDatabase(Database):
 def dying(world: HubWorld, statements: int) -> None:
     """Open the hub again, as after a kill, with a database that dies in turn."""
     world.database.close()
-    database = DyingDatabase.open(world.folder.database, SCHEMA)
+    database = DyingDatabase.open(world.folder.database, SCHEMA, VERSION)
     database.left = statements
     world.database = database
     world.intake = Intake(database, founding.load_keys(world.folder), world.clock)
