@@ -370,6 +370,7 @@ async def answer_all(material: Material, broker: Broker, hub: Hub) -> None:
                 for answer in hub.receive(await receiver.next()):
                     await receiver.answer(answer)
         except aiomqtt.MqttError:
+            await receiver.close()
             await asyncio.sleep(0.05)
 
 
@@ -380,7 +381,11 @@ class Receiver:
         context = ssl.create_default_context(cafile=material.servers.pem)
         context.load_cert_chain(material.hub.certificate, material.hub.key)
         self._client = aiomqtt.Client(
-            "localhost", broker.port, tls_context=context, protocol=aiomqtt.ProtocolVersion.V5
+            "localhost",
+            broker.port,
+            tls_context=context,
+            protocol=aiomqtt.ProtocolVersion.V5,
+            timeout=2,
         )
         self._topic = topic
 
@@ -401,4 +406,7 @@ class Receiver:
         await self._client.publish(f"lamppost/{GATEWAY}/down", payload, qos=1)
 
     async def close(self) -> None:
+        lost = self._client._disconnected
+        if lost.done():
+            lost.exception()  # seen: aiomqtt leaves it to the garbage collector to complain
         await self._client.__aexit__(None, None, None)

@@ -27,6 +27,18 @@ HINTS: dict[str, str] = {
     "old backup; the operator must tell it so",
 }
 
+# Where the hub's own refusals lead; they reach this gateway as codes in signed statements.
+HUB_HINTS: dict[str, str] = {
+    "envelope.unknown-signer": "the hub does not know this gateway: the operator runs `lamppost-hub enrol approve`",
+    "envelope.unknown-hub-key": "batches are sealed for a retired hub key: install a new bundle",
+    "envelope.audience": "the site names another hub than this one: compare [site] hub with the operator's",
+    "ledger.epoch-pending": "the ring was begun anew; the operator runs `lamppost-hub enrol approve-epoch`",
+    "ledger.epoch-closed": "the operator has approved a newer ring: is this an old card?",
+    "ledger.equivocation": "the hub holds another batch of this number: look for a cloned or restored card",
+    "ledger.quarantined": "the hub stopped trusting this ring: look for a cloned or restored card",
+    "registry.revoked": "this gateway was revoked: ask the operator",
+}
+
 _TRUST = frozenset(
     {
         "uplink.refused-certificate",
@@ -43,6 +55,14 @@ def fault(code: str, message: str) -> LamppostError:
     """The error for `code`; all of them may heal by waiting, so all have retry set."""
     kind = TrustError if code in _TRUST else HubError
     return kind(message, code=code, hint=HINTS[code], retry=True)
+
+
+def hint_for(code: str | None) -> str:
+    """What to check next, for our codes and for the hub's."""
+    if code is None:
+        return ""
+    unknown = f"the hub refuses with {code}: look at `lamppost-hub fleet show` there"
+    return HINTS.get(code) or HUB_HINTS.get(code, unknown)
 
 
 def needs_a_person(code: str) -> bool:

@@ -160,7 +160,7 @@ class Sender:
         if error is None:
             self._progress = now
             self.nobody = answer.result() is Ack.NOBODY
-            self.window.puback(key, now)
+            self.window.puback(key, now, heard=not self.nobody)
         elif isinstance(error, LamppostError) and error.code in _REFUSALS_OF_BROKER:
             self._count_refusal(error.code, self.window.refuse(key, error.code, now))
         else:

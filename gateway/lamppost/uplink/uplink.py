@@ -9,7 +9,7 @@ from typing import NoReturn, Protocol
 
 from lamppost.clock import Clock
 from lamppost.envelope.public import PublicKey
-from lamppost.uplink.faults import HINTS
+from lamppost.uplink.faults import hint_for
 from lamppost.uplink.mqtt import BrokerAddress, MqttTransport
 from lamppost.uplink.receipts import Receipts
 from lamppost.uplink.sender import Outbox, Sender
@@ -140,13 +140,6 @@ class Uplink:
         if window.silent:
             return session.state, "uplink.no-receipt", "batches are sent, no receipt comes"
         return session.state, None, ""
-
-
-def hint_for(code: str | None) -> str:
-    """What to check next: ours by our code, for the hub's refusals where to look."""
-    if code is None:
-        return ""
-    return HINTS.get(code, f"the hub refuses with {code}: look at `lamppost-hub fleet show` there")
 
 
 def _broker(settings: Settings, identity: EnrolledAs) -> MqttTransport:

@@ -18,6 +18,7 @@ Key: TypeAlias = tuple[str, int]  # epoch and seq
 FIRST_PAUSE = 15.0  # seconds after a first refusal, doubled up to LONGEST_PAUSE
 LONGEST_PAUSE = 900.0
 LONGEST_PATIENCE = 8  # times receipt_timeout
+UNHEARD = 1.0  # seconds until the next try when nobody is subscribed, doubled each time up to that
 PASSING = ("sink.", "uplink.slow")  # refusals that end by themselves
 LOOKAHEAD = 2  # times `limit`: how many held batches are looked at, so a long backlog costs nothing
 BELIEVED_BEHIND = 3  # answers in a row, without a receipt between, until "hub-behind" is believed
@@ -72,6 +73,7 @@ class Flight:
     batch: Batch
     phase: Phase = Phase.HELD
     deadline: float = 0.0
+    heard: bool = True  # somebody was subscribed when the broker took it
     sends: int = 0
 
     @property
@@ -109,6 +111,7 @@ class Window:
         self._flights: dict[Key, Flight] = {}
         self._allowance = 1
         self._patience = 1
+        self._unheard = UNHEARD
         self._pause = FIRST_PAUSE
         self._rewound: tuple[Key, float] | None = None
         self._behind = 0
@@ -168,7 +171,8 @@ class Window:
                 flight.on(Event.OVERDUE)
                 self.silent = True
                 self._allowance = 1
-                self._patience = min(2 * self._patience, LONGEST_PATIENCE)
+                if flight.heard:
+                    self._patience = min(2 * self._patience, LONGEST_PATIENCE)
 
     def next_deadline(self) -> float | None:
         """When `due` has to be asked again, if nothing happens before."""
@@ -187,8 +191,10 @@ class Window:
     # --- what happened ---
 
     def opened(self) -> None:
-        """A connection stands: begin with one batch."""
+        """A connection stands: begin with one batch, and without old doubts."""
         self._allowance = 1
+        self._patience = 1
+        self._unheard = UNHEARD
 
     def closed(self) -> None:
         """The connection is gone: what was in flight is sent again, refusals keep their pause."""
@@ -200,11 +206,22 @@ class Window:
         flight.on(Event.PUBLISH)
         flight.sends += 1
 
-    def puback(self, key: Key, now: float) -> None:
-        """The broker has the batch; only now does its receipt's time start, so a slow line is no time-out."""
+    def puback(self, key: Key, now: float, heard: bool = True) -> None:
+        """The broker has the batch; only now does its receipt's time start, so a slow line is no time-out.
+
+        Where nobody was subscribed (not `heard`) no receipt can come: after a restart of broker and hub the gateway
+        is often back first, so it tries again soon.
+        """
         flight = self._flights.get(key)
-        if flight is not None and flight.on(Event.PUBACK):
+        if flight is None or not flight.on(Event.PUBACK):
+            return
+        flight.heard = heard
+        if heard:
             flight.deadline = now + self._timeout * self._patience
+            self._unheard = UNHEARD
+        else:
+            flight.deadline = now + min(self._unheard, self._timeout * LONGEST_PATIENCE)
+            self._unheard *= 2
 
     def receipt(self, key: Key) -> None:
         """The batch's receipt is verified: the hub is there and willing, so doubt ends."""

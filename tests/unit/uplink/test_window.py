@@ -126,6 +126,32 @@ def test_a_silent_hub_costs_one_batch_a_try() -> None:
     assert waits[:5] == [30.0, 60.0, 120.0, 240.0, 240.0]
 
 
+def test_where_nobody_listens_it_tries_again_soon_then_rarely() -> None:
+    made = window(2)
+    now, waits = 0.0, []
+    for _ in range(10):
+        for flight in made.due(now):
+            made.published(flight)
+            made.puback(flight.key, now, heard=False)
+        deadline = made.next_deadline()
+        assert deadline is not None
+        waits.append(deadline - now)
+        now = deadline
+    assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 240, 240]
+    assert send(made, now) == [0]  # somebody is back: the ordinary patience, not a doubled one
+    assert made.next_deadline() == now + 30.0
+
+
+def test_a_new_connection_begins_without_old_doubts() -> None:
+    made = window(1)
+    for now in (0.0, 30.0, 90.0):
+        assert send(made, now) == [0]
+    made.closed()
+    made.opened()
+    assert send(made, 91.0) == [0]
+    assert made.next_deadline() == 121.0
+
+
 def test_time_for_a_receipt_starts_with_the_puback() -> None:
     made = window(1)
     for flight in made.due(0.0):
