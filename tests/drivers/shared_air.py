@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from drivers.verdict import NotClaimed, Pair, Row, printed
 from lamppost_drivers.air import honeywell, nova, scd4x, sen5x
@@ -39,7 +39,7 @@ def air(row: Row) -> Iterable[Pair]:
         return _shdlc(row)
     if row["model"] not in MODELS:
         raise NotClaimed(row["model"])
-    return _measured(_values(MODELS[row["model"]], bytes.fromhex(row["input_hex"])), row)
+    return measured(_values(MODELS[row["model"]], bytes.fromhex(row["input_hex"])), row)
 
 
 def _values(model: str, data: bytes) -> Values:
@@ -53,7 +53,7 @@ def _values(model: str, data: bytes) -> Values:
     return exchange(driver, (data,))
 
 
-def _measured(values: Values, row: Row) -> Iterator[Pair]:
+def measured(values: Values, row: Row) -> Iterator[Pair]:
     expected = row["expected"]
     if expected.get("outcome") == "warming_up":
         yield from (Pair(name, value, Absent.WARMING_UP) for name, value in values.items())
@@ -91,11 +91,15 @@ def _command(row: Row) -> str:
     raise NotClaimed(f"command {data.hex()}")
 
 
-def _shdlc(row: Row) -> Iterator[Pair]:
+def _shdlc(row: Row) -> Iterable[Pair]:
     got = answer(first(ShdlcFraming(), bytes.fromhex(row["input_hex"])))
-    for name in ("address", "command", "state"):
-        yield Pair(name, getattr(got, name), row["expected"].get(name))
-    yield Pair("data", got.data.hex(), row["expected"].get("data_hex"))
+    said = {"address": got.address, "command": got.command, "state": got.state}
+    return shdlc_pairs({**said, "data_hex": got.data.hex()}, row)
+
+
+def shdlc_pairs(said: Mapping[str, object], row: Row) -> Iterator[Pair]:
+    for name in ("address", "command", "state", "data_hex"):
+        yield Pair(name, said[name], row["expected"].get(name))
 
 
 def sensirion_i2c(row: Row) -> Iterable[Pair]:
@@ -105,9 +109,7 @@ def sensirion_i2c(row: Row) -> Iterable[Pair]:
     if "crc8" in expected:
         return [Pair("crc8", crc8_sensirion(data), expected["crc8"])]
     if row["model"] == "SCD4x" and "offset_degC" not in expected:
-        values = scd4x.values(word, word, word)
-        names = {"co2_ppm": "co2", "temperature_degC": "temperature", "humidity_%RH": "humidity"}
-        return [Pair(name, values[names[name]], want) for name, want in expected.items()]
+        return word_pairs(scd4x.values(word, word, word), row)
     kind = row["model"].removeprefix("SEN5x ")
     name = {
         "humidity": "humidity",
@@ -116,9 +118,19 @@ def sensirion_i2c(row: Row) -> Iterable[Pair]:
     }.get(kind)
     if name is None:
         raise NotClaimed(row["model"])
-    value = sen5x.values(data * 8)[name]
-    ((what, want),) = expected.items()
-    return [Pair(what, not isinstance(value, Absent) if what == "available" else value, want)]
+    return word_pairs({name: sen5x.values(data * 8)[name]}, row)
+
+
+def word_pairs(values: Values, row: Row) -> list[Pair]:
+    """One word: a value by the source's name, or whether there is one."""
+    names = {"co2_ppm": "co2", "temperature_degC": "temperature", "humidity_%RH": "humidity"}
+    (only,) = values.values() if len(values) == 1 else (None,)
+    return [
+        Pair(name, not isinstance(only, Absent), want)
+        if name == "available"
+        else Pair(name, values[names[name]] if name in names else only, want)
+        for name, want in row["expected"].items()
+    ]
 
 
 def bosch(row: Row) -> Iterable[Pair]:
@@ -135,7 +147,10 @@ def bosch(row: Row) -> Iterable[Pair]:
     registers = (
         (raw["adc_P"] << 4).to_bytes(3) + (raw["adc_T"] << 4).to_bytes(3) + raw["adc_H"].to_bytes(2)
     )
-    values = compensate(calibration, registers)
+    return bosch_pairs(compensate(calibration, registers), row)
+
+
+def bosch_pairs(values: Values, row: Row) -> list[Pair]:
     pressure = values["pressure"]
     assert isinstance(pressure, float)
     return [
@@ -147,8 +162,12 @@ def bosch(row: Row) -> Iterable[Pair]:
 
 def level(row: Row) -> Iterable[Pair]:
     """Four-byte distance frames."""
+    model = "a02yyuw" if "distance_mm" in row["expected"] else "sen0627"
+    return level_pairs(_values(model, bytes.fromhex(row["input_hex"])), row)
+
+
+def level_pairs(values: Values, row: Row) -> list[Pair]:
     ((name, want),) = row["expected"].items()
-    model = "a02yyuw" if name == "distance_mm" else "sen0627"
-    value = _values(model, bytes.fromhex(row["input_hex"]))["distance"]
+    value = values["distance"]
     assert isinstance(value, float)
     return [Pair(name, value * (1000 if name == "distance_mm" else 100), want)]

@@ -52,9 +52,13 @@ def conversion(row: Row) -> Iterable[Pair]:
     }.get(kind, kind.removesuffix("-IEEE").lower())  # fmt: skip
     count = len(raw) if type_ == "text" else 0
     value = decode([register(type_, order, aux["scale"] or 1.0, count)], {0: raw})["value"]
+    return conversion_pairs(value, row)
+
+
+def conversion_pairs(value: object, row: Row) -> list[Pair]:
     if row["expected"]["go_type"].startswith(("int", "uint")) and isinstance(value, float):
         value = int(value)
-    return [Pair(kind, value, row["expected"]["value"])]
+    return [Pair(row["aux"]["data_type"], value, row["expected"]["value"])]
 
 
 def blocks_of(row: Row) -> Blocks:
@@ -92,10 +96,10 @@ def meter_dump(row: Row) -> Iterable[Pair]:
     driver = find(model)
     assert isinstance(driver, RegisterMap)
     values = decode(driver.registers, blocks_of(row))
-    return list(_getters(row, values, three_phase=model == "pm3255"))
+    return list(getters(row, values, three_phase=model == "pm3255"))
 
 
-def _getters(row: Row, values: Values, three_phase: bool) -> Iterator[Pair]:
+def getters(row: Row, values: Values, three_phase: bool) -> Iterator[Pair]:
     for key, want in row["expected"]["asserts"].items():
         if any(getter in key for getter in NO_NUMBER):
             continue
@@ -182,7 +186,7 @@ def sunspec(row: Row) -> Iterable[Pair]:
     blocks = blocks_of(row)
     base = min(blocks)
     chain = _chain(blocks, base)
-    pairs = list(_of_chain(row, chain))
+    pairs = list(of_chain(row, chain))
     models = {block.model for block in chain.blocks}
     family = next((known for known in (METERS, INVERTERS, WEATHERS) if models & known.keys()), None)
     if family is None:
@@ -202,7 +206,7 @@ def sunspec(row: Row) -> Iterable[Pair]:
     assert isinstance(frame, RegisterMap)
     found = discovered(walker.discover(frame, family, (base,)), blocks)
     values = decode(found.registers, blocks)
-    readings = list(_of_readings(row, values, inverter=family is INVERTERS))
+    readings = list(of_readings(row, values, inverter=family is INVERTERS))
     if not readings and any(not key.startswith(OF_THE_CHAIN) for key in row["expected"]["asserts"]):
         raise NotClaimed(f"readings of another model than {name}")
     return pairs + readings
@@ -221,7 +225,7 @@ def _chain(blocks: Mapping[int, Sequence[int]], base: int) -> walker.Chain:
             return chain
 
 
-def _of_chain(row: Row, chain: walker.Chain) -> Iterator[Pair]:
+def of_chain(row: Row, chain: walker.Chain) -> Iterator[Pair]:
     asserts = row["expected"]["asserts"]
     for key, want in asserts.items():
         getter = re.search(r"(\w+)\(\)$", key)
@@ -239,7 +243,7 @@ def _of_chain(row: Row, chain: walker.Chain) -> Iterator[Pair]:
         yield Pair("model length", length if length in near else near[0], length)
 
 
-def _of_readings(row: Row, values: Values, inverter: bool) -> Iterator[Pair]:
+def of_readings(row: Row, values: Values, inverter: bool) -> Iterator[Pair]:
     for key, want in row["expected"]["asserts"].items():
         if key.startswith(
             (
@@ -290,7 +294,19 @@ def vendor_example(row: Row) -> Iterable[Pair]:
     if expected.get("encode"):
         raise NotClaimed("a request: the Modbus link makes it")
     raw = words(data[3 : 3 + data[2]].hex())
-    places = {  # model, first register, our points and how many of the source's unit they are
+    if row["id"] == "vendor-eastron-sdm-holding":
+        value = decode([register("float32")], {0: raw})["value"]
+        return [Pair("float32", value, expected["value"])]
+    if row["id"] not in PLACES:
+        raise NotClaimed(row["model"])
+    model, start, _ = PLACES[row["id"]]
+    driver = find(model)
+    assert isinstance(driver, RegisterMap)
+    return vendor_pairs(decode(driver.registers, {start: raw}), row)
+
+
+# model, first register, our points and how many of the source's unit they are
+PLACES: Mapping[str, tuple[str, int, Mapping[str, tuple[str, int]]]] = {
         "vendor-eastron-sdm-v1": ("sdm630", 0, {"value": ("voltage.l1", 1)}),
         "vendor-ee210-temp": ("ee210", 25, {"value": ("temperature", 1)}),
         "vendor-pzem004t-v30": ("pzem004t", 0, {
@@ -300,16 +316,10 @@ def vendor_example(row: Row) -> Iterable[Pair]:
         "vendor-xunchip-xm9505-rain": ("xm9505", 0, {"count": ("rain", 10)}),
         "vendor-xunchip-xm7728-pm": ("xm7728", 0, {}),
     }  # fmt: skip
-    if row["id"] == "vendor-eastron-sdm-holding":
-        return [
-            Pair("float32", decode([register("float32")], {0: raw})["value"], expected["value"])
-        ]
-    if row["id"] not in places:
-        raise NotClaimed(row["model"])
-    model, start, points = places[row["id"]]
-    driver = find(model)
-    assert isinstance(driver, RegisterMap)
-    values = decode(driver.registers, {start: raw})
+
+
+def vendor_pairs(values: Values, row: Row) -> list[Pair]:
+    expected, points = row["expected"], PLACES[row["id"]][2]
     if "registers" in expected:
         return [
             Pair(n, values[n], w)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from drivers.verdict import NotClaimed, Pair, Row
 from lamppost_drivers.ble import bthome as bthome_driver
@@ -38,6 +38,11 @@ def mbus(row: Row) -> Iterable[Pair]:
         raise
     if expected.get("kind") == "error":
         return [Pair("refused", "accepted", True)]
+    return mbus_pairs(said, row)
+
+
+def mbus_pairs(said: Telegram, row: Row) -> list[Pair]:
+    expected = row["expected"]
     if expected.get("kind") == "telegram":
         return list(_records(said, expected))
     return list(_fields(said, expected))
@@ -144,22 +149,31 @@ def p1(row: Row) -> Iterable[Pair]:
     values = stream(driver, [data])
     if len(values) != 1:
         raise FrameError(f"{len(values)} telegrams")
+    return telegram_pairs(values[0], p1_driver.objects(frames[0]), row)
+
+
+Objects = Mapping[str, Sequence[Sequence[str]]]
+
+
+def telegram_pairs(values: Values, found: Objects, row: Row) -> list[Pair]:
     expected = row["expected"]
     if "obis" in expected:
-        found = p1_driver.objects(frames[0])
         return [
             Pair(code, found.get(code, [("", "")])[-1][0], entry["value"])
             for code, entry in expected["obis"].items()
         ]
     return list(
-        _objects(values[0], expected["objects"])
+        _objects(values, expected["objects"])
         if "objects" in expected
-        else _swedish(values[0], expected)
+        else _swedish(values, expected)
     )
 
 
 def _line(text: str, expected: Row) -> Iterator[Pair]:
-    found = p1_driver.objects(f"{text}\r\n".encode())
+    return line_pairs(p1_driver.objects(f"{text}\r\n".encode()), text, expected)
+
+
+def line_pairs(found: Objects, text: str, expected: Row) -> Iterator[Pair]:
     yield Pair("one object", len(found), 1)
     ((code, pairs),) = found.items()
     yield Pair("code", text.startswith(code), True)
@@ -240,20 +254,29 @@ def bthome(row: Row) -> Iterable[Pair]:
     """HCI events and scanned advertisements; a row without a reading must yield none."""
     advertisement = _advertisement(row)
     key = bytes.fromhex(row.get("key_hex") or row.get("aux", {}).get("key_hex") or "")
-    expected = row["expected"]
-    wanted = {k: v for k, v in expected.items() if k not in PASSED_OVER} if "values" not in expected else {
-        k: v["value"] for k, v in expected["values"].items() if k not in PASSED_OVER
-    }  # fmt: skip
-    if "binary_values" in expected:
-        wanted |= expected["binary_values"]
+    wanted = bthome_wanted(row)
     try:
         values = bthome_driver.decode(advertisement, key)
     except FrameError:
         if wanted:
             raise
         return [Pair("no reading", True, True)]
-    if "encrypted" in str(expected.get("device", {}).get("sw_version", "")) and not key:
+    if "encrypted" in str(row["expected"].get("device", {}).get("sw_version", "")) and not key:
         return [Pair("encrypted, no key", values, None)]
+    return bthome_pairs(values, row)
+
+
+def bthome_wanted(row: Row) -> dict[str, object]:
+    """What the source says of the advertisement, without what belongs to the radio."""
+    expected = row["expected"]
+    wanted = {k: v for k, v in expected.items() if k not in PASSED_OVER} if "values" not in expected else {
+        k: v["value"] for k, v in expected["values"].items() if k not in PASSED_OVER
+    }  # fmt: skip
+    return wanted | dict(expected.get("binary_values", {}))
+
+
+def bthome_pairs(values: Values, row: Row) -> list[Pair]:
+    wanted = bthome_wanted(row)
     pairs = [_bthome_pair(values, name, want) for name, want in wanted.items()]
     return pairs or [Pair("only a time or an event", all(n not in BLE_NAMES for n in values), True)]
 
@@ -319,6 +342,10 @@ def ruuvi(row: Row) -> Iterable[Pair]:
     values = ruuvi_driver.decode(
         Advertisement("", manufacturer={ruuvi_driver.COMPANY: payload}), b""
     )
+    return ruuvi_pairs(values, payload[0], row)
+
+
+def ruuvi_pairs(values: Values, format_: int, row: Row) -> list[Pair]:
     expected = row["expected"]
     if "fields_as_text" in expected:
         texts = expected["fields_as_text"]
@@ -326,7 +353,7 @@ def ruuvi(row: Row) -> Iterable[Pair]:
             Pair(name, values[ours], float(texts[name].split()[0])) for name, ours in SPEC.items()
         ]
     return [
-        _ruuvi_pair(values, name, want, payload[0])
+        _ruuvi_pair(values, name, want, format_)
         for name, want in expected.items()
         if name not in OTHERS
     ]

@@ -21,7 +21,7 @@ from lamppost_drivers.checksum import crc16_arc
 from lamppost_drivers.contract import Driver, FrameError, Point, Register, RegisterMap
 from lamppost_drivers.electricity import sunspec as walker
 from lamppost_drivers.electricity.sunspec_models import INVERTERS, METERS, WEATHERS
-from lamppost_drivers.registermap import TEXT, TYPES, decode, decode_map, words_of
+from lamppost_drivers.registermap import TEXT, TYPES, decode, words_of
 from lamppost_drivers.selftest import discovered
 
 Find = Callable[[str], Driver]
@@ -33,6 +33,8 @@ _ORDERS: Mapping[str, str] = {
 _SIZES = {2: "16", 4: "32", 8: "64"}
 _SUNS = (0x5375, 0x6E53)
 _EXCEPTION = 0x80
+_TABLES: Mapping[bytes, str] = {b"\x03": "holding", b"\x04": "input"}
+"""Which table a function reads: the same address of the other one is another quantity."""
 _WRITES = (5, 6, 15, 16)
 
 
@@ -41,9 +43,10 @@ def registers(row: Row, driver: RegisterMap) -> Decoded:
     if driver.discover:
         return _walked(_dump(row), driver)
     blocks = _dump(row) if "input_text" in row else _wired(row, driver)
-    values = decode_map(driver, blocks)
-    if not values:
-        raise FrameError("no point of the map lies whole within these registers")
+    function = _request(row)[1:2] or (data_of(row)[1:2] if _framed(row) else b"")
+    table = _TABLES.get(function)
+    places = tuple(r for r in driver.registers if table in (None, r.table))
+    values = decode(places, blocks)
     said = {str(start): [f"{word:04x}" for word in words] for start, words in blocks.items()}
     return Decoded(driver.points, values, {"registers": said})
 
@@ -128,7 +131,7 @@ def _wired(row: Row, driver: RegisterMap) -> Blocks:
     """Registers of an RTU answer, or the registers alone; where they begin is in the request or `aux.start`."""
     data, request = data_of(row), _request(row)
     aux = table_of(row, "aux")
-    framed = len(data) >= 5 and data[1] in (3, 4) and data[2] in (len(data) - 5, len(data) - 3)
+    framed = _framed(row)
     if not framed and len(data) > 4 and _sound(data):
         raise Refused("device.no-reading", "a Modbus request, or an answer without registers")
     words = _words(_payload(data, request)) if framed else _words(data)
@@ -142,6 +145,16 @@ def _wired(row: Row, driver: RegisterMap) -> Blocks:
         why = "an answer does not say its address: give the request (aux.request_hex) or aux.start"
         raise Refused("device.no-address", why)
     return {first: words}
+
+
+def _framed(row: Row) -> bool:
+    """Whether these bytes are an answer with registers, with its check or (as in some manuals) without."""
+    if "input_hex" not in row:
+        return False
+    data = data_of(row)
+    if len(data) < 5 or data[1:2] not in _TABLES:
+        return False
+    return (data[2] == len(data) - 5 and _sound(data)) or data[2] == len(data) - 3
 
 
 def _request(row: Row) -> bytes:

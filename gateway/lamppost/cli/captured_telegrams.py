@@ -34,7 +34,7 @@ def mbus(row: Row, find: Find) -> Decoded:
 def p1(row: Row, find: Find) -> Decoded:
     """A telegram with its check, DSMR 2.2 without one; or a single data line."""
     text = text_of(row) if "input_text" in row else data_of(row).decode("latin-1")
-    if not text.startswith("/"):
+    if "\n" not in text.strip():
         return _line(text)
     data = text.encode("latin-1", "replace")
     if not data.endswith(b"\n"):

@@ -181,10 +181,10 @@ def decode(model: str | None, bytes_: str | None, at: int | None, request: str |
     }
     found = answer(row, lambda name: _driver(model, maps) if name == row["model"] else _none(name))
     if as_json:
-        _print({"schema": "lamppost.device-decode/1", "ok": "refused" not in found, **found})
+        _print({"schema": "lamppost.device-decode/1", "ok": bool(found.get("readings")), **found})
     else:
         _say_decoded(found)
-    if "refused" in found:
+    if not found.get("readings"):
         raise SystemExit(1)
 
 
@@ -210,6 +210,11 @@ def _say_decoded(found: dict[str, Any]) -> None:
         click.echo(f"PROBLEM {found['refused']}: {found['why']}")
         return
     rows = found["readings"]
+    if not rows:
+        click.echo(
+            "PROBLEM none of the model's points is in these bytes; see: lamppost device show"
+        )
+        return
     width = max((len(row["point"]) for row in rows), default=0)
     for row in rows:
         value = "-" if row["value"] is None else row["value"]
