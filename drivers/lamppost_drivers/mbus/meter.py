@@ -86,10 +86,11 @@ _MEDIA: Mapping[str, tuple[frozenset[int], Mapping[str, str], str]] = {
 
 
 def measure(model: str, address: int) -> Exchange:
-    """Read a meter out: all answers it has. Raises FrameError for another medium than the model's."""
+    """Read a meter out: all answers it has. Raises FrameError for another medium than the model's, or another meter."""
     target = address if address <= HIGHEST_PRIMARY else SELECTED
     yield Write(reset(target))
-    yield Read(len(ACK))
+    # With nobody selected, nobody acknowledges: not an error.
+    yield Read(len(ACK), optional=target == SELECTED)
     if target == SELECTED:
         yield Write(select(address))
         if (yield Read(len(ACK))) != ACK:
@@ -99,6 +100,10 @@ def measure(model: str, address: int) -> Exchange:
         yield Write(ask(target, toggled=turn % 2 == 0))
         got = answer(first(MbusFraming(), (yield Read(LONGEST))))
         said = telegram(got.ci, got.data)
+        number, selected = said.header.identification, target == SELECTED
+        if (selected and number != f"{address:08d}") or (not selected and got.address != target):
+            # A late answer to somebody else's question.
+            raise FrameError(f"meter {number}, address {got.address}, answered")
         for name, value in named(model, said).items():
             values.setdefault(name, value)
         if not said.more:

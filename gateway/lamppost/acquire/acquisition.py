@@ -28,6 +28,7 @@ from lamppost.config.schema import (
     GpioLink,
     I2cLink,
     LinkSettings,
+    MbusLink,
     ModbusRtuLink,
     ModbusTcpLink,
     SerialLink,
@@ -46,6 +47,9 @@ from lamppost_drivers.contract import (
     Serial,
     StreamDriver,
 )
+
+MBUS_BITS, MBUS_ADAPTER = 330, 0.25
+"""EN 13757-2: a meter answers after 330 bit times and 50 ms at most; converters and adapters take their time too."""
 
 Deliver = Callable[[Sample], None]
 
@@ -142,6 +146,8 @@ class _Found:
             return self.serial(link)
         if isinstance(link, I2cLink):
             return self.i2c(link, offset)
+        if isinstance(link, MbusLink):
+            return self.mbus(link, offset)
         if isinstance(link, GpioLink):
             return self.gpio(link)
         return self.modbus(link, offset)
@@ -191,6 +197,26 @@ class _Found:
             peer = I2cPeer(opened, address, self._clock)
             device = self._device(settings, driver)
             asked.append(Asked(device, driver, address, settings.every, peer))
+        port = Port(self._name, self._kind, opened, self._clock)
+        first = phases([each.every for each in asked], offset)
+        return Exchanges(port, asked, self._clock, first)
+
+    def mbus(self, link: MbusLink, offset: float) -> Exchanges[SerialLine]:
+        """A poller of the meters on a wired M-Bus."""
+        from lamppost.links import serial
+
+        drivers = [d for d in self._drivers if isinstance(d, ExchangeDriver) and d.bus == "mbus"]
+        if len(drivers) < len(self._drivers):
+            raise self._misfit(self._settings[-1])
+        line = _line(link, drivers[0].serial)
+        how = serial.LineSettings(line.baud, line.parity, line.stop_bits, line.data_bits)
+        opened: SerialLine = serial.SerialLink(link.port, how)
+        peer = SerialPeer(opened, MBUS_ADAPTER + MBUS_BITS / line.baud)
+        asked = []
+        for settings, driver in zip(self._settings, drivers, strict=True):
+            address = settings.unit if settings.secondary is None else int(settings.secondary)
+            device = self._device(settings, driver)
+            asked.append(Asked(device, driver, address or 0, settings.every, peer))
         port = Port(self._name, self._kind, opened, self._clock)
         first = phases([each.every for each in asked], offset)
         return Exchanges(port, asked, self._clock, first)
@@ -247,7 +273,7 @@ def _tcp(link: ModbusTcpLink) -> ModbusLink:
     return TcpLink(link.host, link.port, link.timeout)
 
 
-def _line(link: SerialLink | ModbusRtuLink, factory: Serial) -> Serial:
+def _line(link: SerialLink | ModbusRtuLink | MbusLink, factory: Serial) -> Serial:
     """The line settings of the site, or as the device leaves the factory where it says nothing."""
     return Serial(
         link.baud or factory.baud,

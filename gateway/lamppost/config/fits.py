@@ -21,8 +21,12 @@ from lamppost_drivers.contract import (
     RegisterMap,
 )
 
+HIGHEST_PRIMARY = 250
+"""Of M-Bus (EN 13757-2); what is above means something else."""
+
 KEYS: Mapping[str, tuple[str, ...]] = {
-    "unit": ("modbus-rtu", "modbus-tcp"),
+    "unit": ("modbus-rtu", "modbus-tcp", "mbus"),
+    "secondary": ("mbus",),
     "address": ("i2c",),
     "pin": ("gpio",),
     "per_pulse": ("gpio",),
@@ -55,6 +59,8 @@ def place(device: DeviceSettings, driver: Driver | None, link: LinkSettings) -> 
         return "address", factory if device.address is None else device.address
     if link.kind == "gpio":
         return "pin", device.pin
+    if link.kind == "mbus" and device.secondary is not None:
+        return "secondary", device.secondary
     return "unit", device.unit
 
 
@@ -78,6 +84,21 @@ def fits(
         yield from _modbus(key, device, link)
     elif isinstance(driver, PulseDriver):
         yield from _pulses(key, device, driver)
+    elif link.kind == "mbus":
+        yield from _mbus(key, device)
+
+
+def _mbus(key: str, device: DeviceSettings) -> Iterator[Problem]:
+    if (device.unit is None) == (device.secondary is None):
+        reason = "required: the primary address (1 to 250), or secondary, the meter's number of eight digits"
+        if device.unit is not None:
+            reason = "the meter has secondary too; write one of the two"
+        yield Problem(f"{key}.unit", "" if device.unit is None else str(device.unit), reason)
+    elif device.unit is not None and device.unit > HIGHEST_PRIMARY:
+        yield Problem(f"{key}.unit", str(device.unit), f"must be 0 to {HIGHEST_PRIMARY} on M-Bus")
+    elif device.secondary is not None and int(device.secondary) <= HIGHEST_PRIMARY:
+        reason = "cannot be told from a primary address; use unit"
+        yield Problem(f"{key}.secondary", shown(device.secondary), reason)
 
 
 def _pulses(key: str, device: DeviceSettings, driver: PulseDriver) -> Iterator[Problem]:

@@ -19,6 +19,7 @@ _LINK_KINDS: dict[str, type[BaseModel]] = {
     "serial": schema.SerialLink,
     "modbus-rtu": schema.ModbusRtuLink,
     "modbus-tcp": schema.ModbusTcpLink,
+    "mbus": schema.MbusLink,
     "i2c": schema.I2cLink,
     "gpio": schema.GpioLink,
 }

@@ -57,6 +57,12 @@ class Aggregation(_Table):
     grace: Seconds = Field(2.0, ge=0, le=3600)
 
 
+class Privacy(_Table):
+    """How long the windows of personal devices are at least; nothing finer of them leaves the gateway."""
+
+    window: Seconds = Field(900.0, gt=0, le=86400)
+
+
 class UplinkSettings(_Table):
     """The way to the hub."""
 
@@ -106,6 +112,12 @@ class I2cLink(_Table):
     port: Path
 
 
+class MbusLink(_Line):
+    """A wired M-Bus behind a level converter: 2400 8E1 unless said otherwise."""
+
+    kind: Literal["mbus"]
+
+
 class GpioLink(_Table):
     """The pins of this board. Counts are made durable every `save` seconds: so much a power cut may lose."""
 
@@ -115,7 +127,8 @@ class GpioLink(_Table):
 
 
 LinkSettings: TypeAlias = Annotated[
-    SerialLink | ModbusRtuLink | ModbusTcpLink | I2cLink | GpioLink, Field(discriminator="kind")
+    SerialLink | ModbusRtuLink | ModbusTcpLink | MbusLink | I2cLink | GpioLink,
+    Field(discriminator="kind"),
 ]
 
 
@@ -126,6 +139,7 @@ class DeviceSettings(_Table):
     model: str = Field(min_length=1)
     link: Name
     unit: int | None = Field(None, ge=0, le=255, strict=True)
+    secondary: str | None = Field(None, pattern=r"^[0-9]{8}$")
     address: int | None = Field(None, ge=0x03, le=0x77, strict=True)
     pin: int | None = Field(None, ge=0, le=53, strict=True)
     per_pulse: Quantity | None = None
@@ -135,6 +149,7 @@ class DeviceSettings(_Table):
     poll: dict[str, Seconds] = Field(default_factory=dict)
     points: tuple[str, ...] = ()
     description: str = ""
+    personal: bool = Field(False, strict=True)
 
 
 class Site(_Table):
@@ -144,6 +159,7 @@ class Site(_Table):
     time: TimePolicy = TimePolicy()
     ring: RingSettings = RingSettings()
     aggregate: Aggregation = Aggregation()
+    privacy: Privacy = Privacy()
     uplink: UplinkSettings
     link: tuple[LinkSettings, ...] = Field(min_length=1)
     device: tuple[DeviceSettings, ...] = Field(min_length=1)

@@ -45,7 +45,8 @@ WATER = "0801 72 78563412 2d2c 01 07 05 00 0000 "
 
 
 def test_an_mbus_meter_is_reset_asked_and_asked_again_while_more_follows() -> None:
-    replies = [b"\xe5", frame(WATER + "0413 15310000 1f"), frame(WATER + "023b 2a00")]
+    at_5 = WATER.replace("0801", "0805")
+    replies = [b"\xe5", frame(at_5 + "0413 15310000 1f"), frame(at_5 + "023b 2a00")]
     seen, values = steps(meter.measure("mbus-water", 5), replies)
     assert [step.data.hex() for step in seen if isinstance(step, Write)] == [
         "1040054516",
@@ -65,6 +66,13 @@ def test_a_large_address_is_the_number_of_a_meter() -> None:
     assert values["volume"] == 12.565
     with pytest.raises(FrameError, match="12345678"):
         steps(meter.measure("mbus-water", 12345678), [b"\xe5", b""])
+
+
+def test_another_meters_answer_is_never_taken() -> None:
+    late = frame(WATER + "0413 15310000")  # of meter 12345678 at address 1
+    for address in (2, 12345679):
+        with pytest.raises(FrameError, match="12345678, address 1, answered"):
+            steps(meter.measure("mbus-water", address), [b"\xe5"] * (1 + (address > 250)) + [late])
 
 
 @pytest.mark.parametrize(
