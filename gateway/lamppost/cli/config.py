@@ -18,14 +18,13 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="one object, schema lamppost.config-check/1")
 def check(file: Path, as_json: bool) -> None:
     """Check FILE and name all its problems at once. Opens no port."""
-    from lamppost.acquire.registry import Registry
+    from lamppost.acquire import site_file
     from lamppost.cli.main import EXIT_CONFIG
-    from lamppost.config.load import site
     from lamppost.config.problems import Problem, SiteInvalid
 
     problems: tuple[Problem, ...] = ()
     try:
-        found = site(file.read_bytes(), Registry.load().find)
+        found, _ = site_file.read(file)
     except SiteInvalid as refused:
         problems = refused.problems
     if as_json:

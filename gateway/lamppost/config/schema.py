@@ -73,6 +73,12 @@ class UplinkSettings(_Table):
     drain: Seconds = Field(5.0, ge=0, le=300)
 
 
+class DriverSettings(_Table):
+    """Where the site's own register maps stand, relative to the site file; `maps` beside it unless named."""
+
+    maps: Path | None = None
+
+
 class _Line(_Table):
     name: Name
     port: Path
@@ -161,5 +167,6 @@ class Site(_Table):
     aggregate: Aggregation = Aggregation()
     privacy: Privacy = Privacy()
     uplink: UplinkSettings
+    drivers: DriverSettings = DriverSettings()
     link: tuple[LinkSettings, ...] = Field(min_length=1)
     device: tuple[DeviceSettings, ...] = Field(min_length=1)
