@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import orjson
 
-from lamppost.aggregate import Carry, Timed, reduce_windows
+from lamppost.aggregate import Carry, Deferred, Timed, reduce_windows
 from lamppost.envelope.identity import Identity
 from lamppost.envelope.seal import GENESIS, Header, Sealed, seal
 from lamppost.model import Batch, Gap, Instant, Severity, Span, Window
-from lamppost.ngsild.entities import device_entities, entities_of
+from lamppost.ngsild.entities import Entity, device_entities, entities_of
+from lamppost.ngsild.personal import Personal, carried_entities
 from lamppost.ngsild.site import DeviceState, SitePlan
 from lamppost.packing import unpack
 from lamppost.ring import Ring, Stored
@@ -31,18 +32,23 @@ class Portion:
 
     samples: list[Timed]
     last: int
+    newest: int  # UTC of the newest sample
+    reach: int | None  # UTC before which nothing more will come; None while unknown
+    full: bool  # must go, even if it closes no window
 
 
 @dataclass(frozen=True, slots=True)
 class Until:
-    """Now, by the boot clock and in UTC, and the end of the newest closed window (nanoseconds).
+    """Now, by the boot clock and in UTC, and where what is due ends (nanoseconds); `closed` is the end of the newest
+    closed window, which `boundary` passes when open windows are flushed.
 
-    Both are None while the clock of the running boot is unknown: then only what earlier boots left is due.
+    All are None while the clock of the running boot is unknown: then only what earlier boots left is due.
     """
 
     now: Instant
     utc: int | None
     boundary: int | None
+    closed: int | None
 
     def due(self, at: Instant, utc: int) -> bool:
         """Whether a sample taken at `at` and placed at `utc` may go: nothing can join its window any more.
@@ -56,7 +62,11 @@ class Until:
 
 
 class Outbound:
-    """Seals batches for one site. `kinds` tells gauges from counters by (device, point)."""
+    """Seals batches for one site. `kinds` tells gauges from counters by (device, point).
+
+    The windows of `personal` devices are longer than a batch: what they add up to waits in the state of the batches
+    (`aggregate.deferred`) and leaves, masked, with the batch in which the window has ended; a flush leaves them open.
+    """
 
     def __init__(
         self,
@@ -66,8 +76,11 @@ class Outbound:
         *,
         window: float,
         grace: float,
+        personal: Personal | None = None,
     ) -> None:
+        self._personal = personal or Personal()
         self._plan = plan
+        self._outside = self._personal.outside(plan)
         self._kinds = kinds
         self._timeline = timeline
         self._width = round(window * 1e9)
@@ -89,10 +102,10 @@ class Outbound:
     def _until(self, now: Instant, flush: bool) -> Until:
         placed = self._timeline.utc(now)
         if placed is None:
-            return Until(now, None, None)
+            return Until(now, None, None, None)
         utc, _ = placed
         closed = (utc - self._grace) // self._width * self._width
-        return Until(now, utc, utc + self._width if flush else closed)
+        return Until(now, utc, utc + self._width if flush else closed, closed)
 
     def _seal_next(self, ring: Ring, identity: Identity, until: Until) -> bool:
         head = ring.head()
@@ -102,11 +115,13 @@ class Outbound:
             return False
         span = Span(after + 1, portion.last)
         gaps = [g for g in ring.gaps(after) if g.span.first <= portion.last]
-        carry = Carry.from_bytes(head.state) if head and head.state else Carry()
-        windows, carry = reduce_windows(portion.samples, self._width, self._kinds, carry)
-        sealed = self._seal(
-            self._payload(windows, gaps, ring.epoch), span, ring.epoch, head, identity
-        )
+        carry, deferred = _state_of(head)
+        windows, carry, kept = self._reduce(portion, carry, deferred)
+        if not windows and not gaps and not portion.full:
+            return False  # all of it joins windows of personal devices that are still open
+        payload = self._payload(windows, gaps, ring.epoch, portion.newest)
+        payload += carried_entities(self._plan.gateway, ring.epoch, deferred.count, kept.count)
+        sealed = self._seal(orjson.dumps(payload), span, ring.epoch, head, identity)
         ring.hold(
             Batch(
                 epoch=ring.epoch,
@@ -115,15 +130,30 @@ class Outbound:
                 digest=sealed.digest,
                 leaf=sealed.leaf,
                 message=sealed.message,
-                state=carry.to_bytes(),
+                state=_state(carry, kept),
             )
         )
         return True
 
+    def _reduce(
+        self, portion: Portion, carry: Carry, deferred: Deferred
+    ) -> tuple[list[Window], Carry, Deferred]:
+        """The windows that leave with this batch, and what the next one must know."""
+        hidden = self._personal
+        if not hidden and not deferred.windows:
+            windows, carry = reduce_windows(portion.samples, self._width, self._kinds, carry)
+            return windows, carry, deferred
+        plain = [t for t in portion.samples if t.sample.device not in hidden.names]
+        own = [t for t in portion.samples if t.sample.device in hidden.names]
+        windows, after = reduce_windows(plain, self._width, self._kinds, carry)
+        parts, after = reduce_windows(own, hidden.width, self._kinds, after)
+        closed, kept = deferred.with_parts(parts).closed(portion.reach)
+        return windows + [hidden.mask(w) for w in closed], after, kept
+
     def _portion(self, records: Iterator[Stored], until: Until) -> Portion | None:
         """Records up to the first one that is not due, or up to the end of a window or clock in a long backlog."""
         samples: list[Timed] = []
-        last, readings, newest, clock = -1, 0, 0, ("", 0)
+        last, readings, newest, clock, reach = -1, 0, 0, ("", 0), until.closed
         for record in records:
             sample = unpack(record.payload)
             placed = self._timeline.utc(sample.at)
@@ -131,19 +161,24 @@ class Outbound:
                 break
             window, by = placed[0] // self._width, self._timeline.clock_of(sample.at)
             if readings >= BATCH_READINGS and (window > newest or by != clock):
+                reach = min(placed[0], reach) if reach is not None else None
                 break
             newest = max(newest, window) if by == clock else window
             clock = by
             samples.append(Timed(sample, *placed))
             last = record.span.last
             readings += record.span.count
-        return Portion(samples, last) if samples else None
+        if not samples:
+            return None
+        return Portion(samples, last, samples[-1].utc, reach, readings >= BATCH_READINGS)
 
-    def _payload(self, windows: Sequence[Window], gaps: Sequence[Gap], epoch: str) -> bytes:
-        at = max(w.observed for w in windows)
-        entities = entities_of(windows, self._plan, gaps, epoch=epoch)
-        entities += device_entities(self._plan, _states(windows), at)
-        return orjson.dumps(entities)
+    def _payload(
+        self, windows: Sequence[Window], gaps: Sequence[Gap], epoch: str, newest: int
+    ) -> list[Entity]:
+        at = max([w.observed for w in windows], default=newest)
+        entities = entities_of(windows, self._outside, gaps, epoch=epoch)
+        entities += device_entities(self._outside, _states(windows), at)
+        return self._personal.placeless(entities)
 
     def _seal(
         self, payload: bytes, span: Span, epoch: str, head: Batch | None, identity: Identity
@@ -165,6 +200,23 @@ def _records(ring: Ring, after: int) -> Iterator[Stored]:
     while stored := ring.read(after, READ_BYTES):
         yield from stored
         after = stored[-1].span.last
+
+
+def _state_of(head: Batch | None) -> tuple[Carry, Deferred]:
+    """What the newest batch left for the next one. State of another version gives what it can."""
+    if head is None or not head.state:
+        return Carry(), Deferred()
+    try:
+        deferred = Deferred.from_plain(orjson.loads(head.state).get("deferred", ()))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        deferred = Deferred()
+    return Carry.from_bytes(head.state), deferred
+
+
+def _state(carry: Carry, deferred: Deferred) -> bytes:
+    if not deferred.windows:
+        return carry.to_bytes()
+    return orjson.dumps(orjson.loads(carry.to_bytes()) | {"deferred": deferred.to_plain()})
 
 
 def _states(windows: Sequence[Window]) -> dict[str, DeviceState]:

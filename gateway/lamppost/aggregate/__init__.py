@@ -4,6 +4,7 @@ Must not touch: clocks, files, the ring, NGSI-LD. Same samples, kinds and carry 
 """
 
 from lamppost.aggregate.carry import Carry
+from lamppost.aggregate.deferred import Deferred
 from lamppost.aggregate.windows import Timed, reduce_windows
 
-__all__ = ["Carry", "Timed", "reduce_windows"]
+__all__ = ["Carry", "Deferred", "Timed", "reduce_windows"]

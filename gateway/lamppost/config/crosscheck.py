@@ -18,6 +18,7 @@ from lamppost.config.schema import (
 from lamppost_drivers.contract import Driver, RegisterMap
 
 MAX_READINGS_A_SECOND = 5_000
+MIN_PERSONAL_WINDOW = 900.0  # seconds
 
 
 def crosscheck(site: Site, find: Callable[[str], Driver]) -> Iterator[Problem]:
@@ -43,6 +44,7 @@ def crosscheck(site: Site, find: Callable[[str], Driver]) -> Iterator[Problem]:
     yield from taken_twice(site, drivers, links)
     yield from _line_settings(site, drivers)
     yield from _demand(site, drivers)
+    yield from _privacy(site)
     if site.aggregate.window < min(d.every for d in site.device):
         reason = f"shorter than the fastest device is read ({min(d.every for d in site.device):g}s)"
         yield Problem("aggregate.window", f"{site.aggregate.window:g}s", reason)
@@ -125,6 +127,19 @@ def _line_settings(site: Site, drivers: list[Driver | None]) -> Iterator[Problem
                 said = ", ".join(f"{model} {value}" for model, value in settings.items())
                 reason = f"required: its devices leave the factory with different ones ({said})"
                 yield Problem(f"link[{index}].{key}", "", reason)
+
+
+def _privacy(site: Site) -> Iterator[Problem]:
+    """A personal device's windows are long and hold several readings: else they are raw samples by another name."""
+    personal = [(i, d) for i, d in enumerate(site.device) if d.personal]
+    width = max(site.privacy.window, site.aggregate.window)
+    if personal and site.privacy.window < MIN_PERSONAL_WINDOW:
+        reason = f"personal devices need windows of at least {MIN_PERSONAL_WINDOW / 60:g}min"
+        yield Problem("privacy.window", f"{site.privacy.window:g}s", reason)
+    for index, device in personal:
+        if device.every * 2 > width:
+            reason = f"personal, but windows of {width:g}s would hold single readings: read it more often"
+            yield Problem(f"device[{index}].every", f"{device.every:g}s", reason)
 
 
 def _demand(site: Site, drivers: list[Driver | None]) -> Iterator[Problem]:

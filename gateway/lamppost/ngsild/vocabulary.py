@@ -32,5 +32,7 @@ WINDOW_END = OWN + "windowEnd"
 QUALITY_OF = QUALITY + ":"  # + local name (+ "." + member): why an attribute has no value
 GAP = OWN + "gap"
 GAP_TYPE = OWN + "Gap"
+CARRIED = OWN + "carried"
+CARRIED_TYPE = OWN + "Carried"
 GATEWAY = OWN + "gateway"
 POINTS = OWN + "points"
