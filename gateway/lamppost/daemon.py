@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from lamppost import acquire
-from lamppost.acquire import site_file
 from lamppost.acquire.registry import Registry
 from lamppost.clock import Clock, SystemClock
+from lamppost.config import load
 from lamppost.config.schema import Site
 from lamppost.envelope import identity
+from lamppost.envelope.pseudonym import SiteKey
 from lamppost.errors import StoreError, TrustError
 from lamppost.files import locked
 from lamppost.intake import Intake
+from lamppost.ngsild.personal import Personal
 from lamppost.ngsild.site import DevicePlan, SitePlan
 from lamppost.outbound import Outbound
 from lamppost.ring import Ring
@@ -45,7 +47,8 @@ def run(file: Path, state: Path, socket: Path) -> None:
 
     Raises SiteInvalid for the file, StoreError `store.in-use` for a second daemon on the same state.
     """
-    site, registry = site_file.read(file)
+    registry = Registry.load()
+    site = load.site(file.read_bytes(), registry.find)
     state.mkdir(parents=True, exist_ok=True)
     with (
         locked(state / "lock", "state folder"),
@@ -85,6 +88,7 @@ class Daemon:
             self._timeline,
             window=site.aggregate.window,
             grace=site.aggregate.grace,
+            personal=_personal(site, state, plan),
         )
         self._identity: identity.Identity | None = None
         self._uplink: Uplink | None = None
@@ -222,6 +226,19 @@ async def _ended(task: asyncio.Task[None]) -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
+
+
+def _personal(site: Site, state: Path, plan: SitePlan) -> Personal:
+    """Pseudonyms for the devices that the site marks personal; the key is made when the first one is."""
+    personal = [device.name for device in site.device if device.personal]
+    if not personal:
+        return Personal()
+    key = SiteKey.load(state / "pseudonym.key")
+    return Personal(
+        names={name: key.pseudonym(site.site.gateway, name) for name in personal},
+        width=round(max(site.privacy.window, site.aggregate.window) * 1e9),
+        kinds={(d.name, name): kind for d in plan.devices for name, _, kind in d.points},
+    )
 
 
 def _plan(site: Site, registry: Registry) -> SitePlan:
