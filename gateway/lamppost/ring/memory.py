@@ -24,6 +24,11 @@ class Memory:
     def __bool__(self) -> bool:
         return bool(self._items)
 
+    @property
+    def first(self) -> int | None:
+        """The oldest position that is not on the disk, None if all are."""
+        return self._items[0].first if self._items else None
+
     def records(self) -> Iterator[Numbered]:
         """What waits, oldest first."""
         return (item for item in self._items if isinstance(item, Numbered))

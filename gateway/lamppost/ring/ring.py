@@ -180,7 +180,7 @@ class Ring:
             self._held = [*self._held, batch]
             self._head = batch
             store.sealed = self._origin + batch.span.last
-            store.header = replace(store.header, sealed_seq=batch.seq, next=self._last + 1)
+            store.header = replace(store.header, sealed_seq=batch.seq, next=self._following)
 
     def held(self) -> list[Batch]:
         """Sealed batches that are not settled, in order of seq."""
@@ -209,7 +209,7 @@ class Ring:
             self._held = held
             through = self._origin + done.span.last
             store.header = replace(
-                store.header, settled=through, settled_seq=done.seq, next=self._last + 1
+                store.header, settled=through, settled_seq=done.seq, next=self._following
             )
             store.absences.forget(through)
             try:
@@ -368,6 +368,12 @@ class Ring:
             raise held_full() from None
         self._trouble = trouble_of(failed)
         raise store_error(self._trouble, f"a sealed batch cannot be kept: {failed}") from failed
+
+    @property
+    def _following(self) -> int:
+        """The position after the newest durable reading."""
+        waiting = self._memory.first
+        return self._last + 1 if waiting is None else waiting
 
     @property
     def _room(self) -> int:
