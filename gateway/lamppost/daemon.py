@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from lamppost import acquire
+from lamppost.acquire import site_file
 from lamppost.acquire.registry import Registry
 from lamppost.clock import Clock, SystemClock
-from lamppost.config import load
 from lamppost.config.schema import Site
 from lamppost.envelope import identity
 from lamppost.envelope.pseudonym import SiteKey
@@ -47,8 +47,7 @@ def run(file: Path, state: Path, socket: Path) -> None:
 
     Raises SiteInvalid for the file, StoreError `store.in-use` for a second daemon on the same state.
     """
-    registry = Registry.load()
-    site = load.site(file.read_bytes(), registry.find)
+    site, registry = site_file.read(file)
     state.mkdir(parents=True, exist_ok=True)
     with (
         locked(state / "lock", "state folder"),
