@@ -9,8 +9,10 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol, cast
 
+from lamppost.acquire.broadcasts import Broadcasts, Heard, Radio
 from lamppost.acquire.conversation import I2cBus, I2cPeer, SerialPeer
 from lamppost.acquire.counts import CountsFile
+from lamppost.acquire.credential import Credential
 from lamppost.acquire.device import Device, points_of
 from lamppost.acquire.exchanges import Asked, Exchanges
 from lamppost.acquire.groups import MapDevice
@@ -24,6 +26,7 @@ from lamppost.acquire.schedule import phases
 from lamppost.acquire.serial_line import SerialLine
 from lamppost.clock import Clock
 from lamppost.config.schema import (
+    BleLink,
     DeviceSettings,
     GpioLink,
     I2cLink,
@@ -39,6 +42,7 @@ from lamppost.errors import SiteError
 from lamppost.links.modbus_link import ModbusLink
 from lamppost.model import Sample
 from lamppost_drivers.contract import (
+    BroadcastDriver,
     Driver,
     ExchangeDriver,
     Point,
@@ -120,7 +124,7 @@ def device_points(site: Site, registry: Registry) -> dict[str, tuple[Point, ...]
     return {device.name: points_of(device, registry.find(device.model)) for device in site.device}
 
 
-_Poller = ModbusPoller | Listener | Exchanges[SerialLine] | Exchanges[I2cBus] | Pulses
+_Poller = ModbusPoller | Listener | Exchanges[SerialLine] | Exchanges[I2cBus] | Pulses | Broadcasts
 
 
 class _Found:
@@ -148,6 +152,8 @@ class _Found:
             return self.i2c(link, offset)
         if isinstance(link, MbusLink):
             return self.mbus(link, offset)
+        if isinstance(link, BleLink):
+            return self.ble(link)
         if isinstance(link, GpioLink):
             return self.gpio(link)
         return self.modbus(link, offset)
@@ -246,6 +252,22 @@ class _Found:
         port = Port(self._name, self._kind, opened, self._clock)
         file = CountsFile(self._state / f"counts-{self._name}.json")
         return Pulses(port, counted, file, link.save, self._clock)
+
+    def ble(self, link: BleLink) -> Broadcasts:
+        """What listens to advertisements."""
+        from lamppost.links import ble
+
+        heard = []
+        for settings, driver in zip(self._settings, self._drivers, strict=True):
+            if not isinstance(driver, BroadcastDriver) or settings.mac is None:
+                raise self._misfit(settings)
+            device = self._device(settings, driver)
+            key = None if settings.key is None else Credential(settings.key, self._state)
+            patience = max(3 * settings.every, link.silence)
+            heard.append(Heard(device, driver, settings.mac.upper(), key, settings.every, patience))
+        opened: Radio = ble.BleLink(link.adapter, link.silence, [each.address for each in heard])
+        port = Port(self._name, self._kind, opened, self._clock)
+        return Broadcasts(port, heard, self._clock)
 
     def _rtu(self, link: ModbusRtuLink) -> ModbusLink:
         # Imported when needed: a site of UART sensors loads no pymodbus, a site of TCP meters no pyserial.

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
 from lamppost.config.fits import fits, taken_twice
 from lamppost.config.problems import Problem, nearest, shown
 from lamppost.config.schema import (
+    BleLink,
     DeviceSettings,
     GpioLink,
     LinkSettings,
@@ -76,6 +77,8 @@ def _endpoint(link: LinkSettings) -> tuple[str, str]:
         return "port", f"{link.host}:{link.port}"
     if isinstance(link, GpioLink):
         return "kind", link.kind
+    if isinstance(link, BleLink):
+        return "adapter", link.adapter
     return "port", str(link.port)
 
 

@@ -28,6 +28,8 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "unit": ("modbus-rtu", "modbus-tcp", "mbus"),
     "secondary": ("mbus",),
     "address": ("i2c",),
+    "mac": ("ble",),
+    "key": ("ble",),
     "pin": ("gpio",),
     "per_pulse": ("gpio",),
     "debounce": ("gpio",),
@@ -59,6 +61,8 @@ def place(device: DeviceSettings, driver: Driver | None, link: LinkSettings) -> 
         return "address", factory if device.address is None else device.address
     if link.kind == "gpio":
         return "pin", device.pin
+    if link.kind == "ble":
+        return "mac", device.mac and device.mac.upper()
     if link.kind == "mbus" and device.secondary is not None:
         return "secondary", device.secondary
     return "unit", device.unit
@@ -86,6 +90,10 @@ def fits(
         yield from _pulses(key, device, driver)
     elif link.kind == "mbus":
         yield from _mbus(key, device)
+    elif link.kind == "ble" and device.mac is None:
+        yield Problem(
+            f"{key}.mac", "", 'required: the address on the device, as "A4:C1:38:11:22:33"'
+        )
 
 
 def _mbus(key: str, device: DeviceSettings) -> Iterator[Problem]:

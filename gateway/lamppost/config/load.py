@@ -22,6 +22,7 @@ _LINK_KINDS: dict[str, type[BaseModel]] = {
     "mbus": schema.MbusLink,
     "i2c": schema.I2cLink,
     "gpio": schema.GpioLink,
+    "ble": schema.BleLink,
 }
 
 

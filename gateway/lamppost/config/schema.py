@@ -132,8 +132,17 @@ class GpioLink(_Table):
     save: Seconds = Field(10.0, ge=1, le=3600)
 
 
+class BleLink(_Table):
+    """Bluetooth LE advertisements. A scan that hears nothing for `silence` is begun anew."""
+
+    kind: Literal["ble"]
+    name: Name
+    adapter: str = Field("hci0", pattern=r"^hci[0-9]{1,2}$")
+    silence: Seconds = Field(60.0, ge=1, le=3600)
+
+
 LinkSettings: TypeAlias = Annotated[
-    SerialLink | ModbusRtuLink | ModbusTcpLink | MbusLink | I2cLink | GpioLink,
+    SerialLink | ModbusRtuLink | ModbusTcpLink | MbusLink | I2cLink | GpioLink | BleLink,
     Field(discriminator="kind"),
 ]
 
@@ -147,6 +156,8 @@ class DeviceSettings(_Table):
     unit: int | None = Field(None, ge=0, le=255, strict=True)
     secondary: str | None = Field(None, pattern=r"^[0-9]{8}$")
     address: int | None = Field(None, ge=0x03, le=0x77, strict=True)
+    mac: str | None = Field(None, pattern=r"^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$")
+    key: Name | None = None  # the name of a credential; the key itself is never in the site file
     pin: int | None = Field(None, ge=0, le=53, strict=True)
     per_pulse: Quantity | None = None
     debounce: Seconds | None = Field(None, ge=0, le=1)

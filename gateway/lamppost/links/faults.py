@@ -105,6 +105,46 @@ def no_gpio(why: object) -> LinkError:
     )
 
 
+def no_bluetooth(where: str, why: object) -> LinkError:
+    """`link.missing`: no Bluetooth adapter, none that is switched on, or no bluetoothd."""
+    return LinkError(
+        f"{where}: {why}",
+        code="link.missing",
+        hint="is Bluetooth there and on? systemctl status bluetooth; rfkill list; bluetoothctl power on",
+        retry=True,
+    )
+
+
+def silent(where: str, seconds: float) -> LinkError:
+    """`link.silent`: a scan that hears no advertisement of anybody; it is begun anew."""
+    return LinkError(
+        f"{where}: not one advertisement in {seconds:g} s",
+        code="link.silent",
+        hint="the scan is begun anew; if it stays so: bluetoothctl power off, power on; check the antenna",
+        retry=True,
+    )
+
+
+def not_heard(address: str, seconds: float) -> LinkError:
+    """`link.no-answer` of a device that ought to advertise."""
+    return LinkError(
+        f"{address}: not heard for {seconds:g} s",
+        code="link.no-answer",
+        hint="check battery, distance and address of the device; see who is heard with: bluetoothctl scan le",
+        retry=True,
+    )
+
+
+def no_key(name: str, why: str) -> LinkError:
+    """`link.no-key`: the credential that the site file names is not there, or is no key."""
+    return LinkError(
+        f"credential {name}: {why}",
+        code="link.no-key",
+        hint=f"put the key, 32 hexadecimal digits, into credentials/{name} of the state folder, mode 600",
+        retry=True,
+    )
+
+
 def not_kept(path: Path, why: OSError) -> LinkError:
     """`link.not-kept`: counts cannot be made durable; they go on in memory."""
     return LinkError(
