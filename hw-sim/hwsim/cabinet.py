@@ -5,19 +5,24 @@
     [[line.sensor]]  model (pms5003, sds011, p1), seed, period
     [[line.mbus]]    frames (hex of long frames), address, delay
     [[tcp]]          name, port (0: any free one); [[tcp.unit]] as above
+    [[i2c]] [[gpio]] see `boards`
+    [[event]]        at (such as "60s"), do (a word of `site.Control`), and its arguments: line, unit, ...
 
-`model = "dump"` takes `blocks = [{start = 0, registers_hex = "..."}]`; `"registers"` takes `registers = {0 = 1}`.
+`model = "dump"` takes `blocks = [{start = 0, registers_hex = "..."}]`; `"registers"` takes `registers = {0 = 1}`;
+`"map"` takes `file`, a register map whose test vectors it then answers with. `repeat = 28` makes 28 units with
+following unit ids and seeds.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from hwsim.air import Pms5003, Sds011
+from hwsim.boards import Board
 from hwsim.line import Line
 from hwsim.mbus import MBusMeter
 from hwsim.meters import METERS, Meter, RegisterDump
@@ -25,6 +30,7 @@ from hwsim.modbus import Faults, FaultyUnit, RtuUnit
 from hwsim.modbus_pdu import Unit
 from hwsim.modbus_tcp import ModbusTcpServer, TcpUnit
 from hwsim.p1 import P1Meter
+from hwsim.sunspec import SunSpecInverter
 
 Plan: TypeAlias = dict[str, Any]
 Sensor: TypeAlias = Pms5003 | Sds011 | P1Meter
@@ -49,13 +55,42 @@ def _unit_model(plan: Plan) -> Unit:
     if model == "registers":
         cells = {int(at): int(word) for at, word in plan.pop("registers").items()}
         return Unit(holding=cells, inputs=cells)
+    if model == "map":
+        return vectors_of(Path(plan.pop("file")))
+    if model == "sunspec":
+        size = {key: plan.pop(key) for key in ("watts", "pace") if key in plan}
+        return SunSpecInverter(seed=int(plan["seed"] if "seed" in plan else plan["unit"]), **size)
     if model not in METERS:
-        raise SiteFileError(
-            f"unit model {model!r}: there are {', '.join((*METERS, 'dump', 'registers'))}"
-        )
+        known = ", ".join((*METERS, "sunspec", "dump", "registers", "map"))
+        raise SiteFileError(f"unit model {model!r}: there are {known}")
     kept = {key: plan.pop(key) for key in ("refresh", "pace") if key in plan}
     seed = int(plan["seed"] if "seed" in plan else plan["unit"])
     return METERS[str(model)](seed=seed, **kept)
+
+
+def vectors_of(file: Path) -> Unit:
+    """A unit that answers with the registers in all test vectors of a register map, and refuses all others."""
+    try:
+        plan = tomllib.loads(file.read_text(encoding="utf-8"))
+        cells = {
+            int(start) + at: int(word)
+            for vector in plan["vector"]
+            for start, words in vector["registers"].items()
+            for at, word in enumerate(words)
+        }
+    except OSError as error:
+        raise SiteFileError(f"{file}: {error.strerror}") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SiteFileError(f"{file}: no register map with a [[vector]]: {error}") from error
+    return Unit(holding=cells, inputs=cells)
+
+
+def _repeated(plans: Sequence[Plan]) -> Iterator[Plan]:
+    for given in plans:
+        plan = dict(given)
+        for turn in range(int(plan.pop("repeat", 1))):
+            seed = {"seed": plan["seed"] + turn} if "seed" in plan else {}
+            yield {**plan, "unit": plan["unit"] + turn, **seed}
 
 
 def _unit(plan: Plan, kind: Callable[..., FaultyUnit]) -> FaultyUnit:
@@ -88,10 +123,14 @@ class Cabinet:
         self._units: dict[str, dict[int, FaultyUnit]] = {}
         self._sensors: dict[str, list[Sensor]] = {}
         self._stack = ExitStack()
-        unknown = set(plan) - {"line", "tcp"}
-        if unknown:
-            raise SiteFileError(f"unknown table {sorted(unknown)[0]!r}: there are line and tcp")
+        self.events: list[Plan] = list(plan.get("event", []))
+        known = ("line", "tcp", "i2c", "gpio", "event")
+        if unknown := set(plan).difference(known):
+            raise SiteFileError(
+                f"unknown table {sorted(unknown)[0]!r}: there are {', '.join(known)}"
+            )
         try:
+            self.board = Board(plan, folder / "dev")
             for line in plan.get("line", []):
                 self._add_line(dict(line), folder)
             for server in plan.get("tcp", []):
@@ -109,7 +148,7 @@ class Cabinet:
 
     def _add_line(self, plan: Plan, folder: Path) -> None:
         name = plan.pop("name")
-        units = [_unit(unit, RtuUnit) for unit in plan.pop("unit", [])]
+        units = [_unit(unit, RtuUnit) for unit in _repeated(plan.pop("unit", []))]
         sensors = [_sensor(sensor) for sensor in plan.pop("sensor", [])]
         path = folder / plan.pop("path", name)
         mbus = [_mbus(meter) for meter in plan.pop("mbus", [])]
@@ -120,7 +159,7 @@ class Cabinet:
 
     def _add_server(self, plan: Plan) -> None:
         name = plan.pop("name")
-        units = [_unit(unit, TcpUnit) for unit in plan.pop("unit", [])]
+        units = [_unit(unit, TcpUnit) for unit in _repeated(plan.pop("unit", []))]
         self.servers[name] = ModbusTcpServer(units, **plan)
         self._units[name] = self.servers[name].units
 
@@ -130,6 +169,8 @@ class Cabinet:
             self._stack.enter_context(line)
         for server in self.servers.values():
             self._stack.enter_context(server)
+        self._stack.callback(self.board.close)
+        self.board.start()
         return self
 
     def close(self) -> None:

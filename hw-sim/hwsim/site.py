@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
+import re
 import signal
 import sys
 import time
@@ -33,17 +35,18 @@ class Control:
         """One request line to one answer; a bad request is answered, never raised."""
         try:
             request = json.loads(line)
-            do = self._words()[request.pop("do")]
+            do = self.words()[request.pop("do")]
             return {"ok": True, **(do(**request) or {})}
         except (SiteFileError, ValueError, TypeError, AttributeError) as error:
             return {"ok": False, "error": str(error)}
         except KeyError as error:
             return {
                 "ok": False,
-                "error": f"unknown {error}; do is one of {', '.join(self._words())}",
+                "error": f"unknown {error}; do is one of {', '.join(self.words())}",
             }
 
-    def _words(self) -> dict[str, Callable[..., dict[str, Any] | None]]:
+    def words(self) -> dict[str, Callable[..., dict[str, Any] | None]]:
+        """What may be done, by its word."""
         words = ("unplug", "plug", "silence", "revive", "fault", "noise", "inject", "babble", "hush",
                  "stats", "reset", "truth", "answered")  # fmt: skip
         return {word: getattr(self, word) for word in words}
@@ -145,9 +148,54 @@ def _server_stats(server: ModbusTcpServer) -> dict[str, Any]:
     }
 
 
-async def serve(cabinet: Cabinet, control: Path) -> None:
-    """Run the cabinet until a signal ends it."""
-    words = Control(cabinet)
+_SPANS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
+
+
+def seconds_of(text: object) -> float:
+    """`"60s"`, `"5min"` as seconds. Raises SiteFileError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h)", str(text))
+    if found is None:
+        raise SiteFileError(f'{text!r} is no time: write "60s" or "5min"')
+    return float(found[1]) * _SPANS[found[2]]
+
+
+class Script:
+    """What a file's `[[event]]` tables do, and when; a wrong one is refused before anything runs."""
+
+    def __init__(self, cabinet: Cabinet) -> None:
+        self._control = Control(cabinet)
+        self._steps: list[tuple[float, dict[str, Any]]] = []
+        for given in cabinet.events:
+            step = dict(given)
+            at = seconds_of(step.pop("at", ""))
+            if step.get("do") not in self._control.words():
+                known = ", ".join(self._control.words())
+                raise SiteFileError(f"event at {at:g} s: do is one of {known}")
+            if "line" in step:
+                cabinet.link(step["line"])
+            self._steps.append((at, step))
+        self._steps.sort(key=lambda step: step[0])
+
+    async def run(self, say: Callable[[str], None]) -> None:
+        """Do each step at its time after now; `say` is told a line for each."""
+        begun = time.monotonic()
+        for at, step in self._steps:
+            await asyncio.sleep(max(0.0, begun + at - time.monotonic()))
+            answer = self._control.answer(json.dumps(step).encode())
+            shown = " ".join(f"{key}={value}" for key, value in step.items() if key != "do")
+            failed = "" if answer["ok"] else f": {answer['error']}"
+            say(f"{at:6g} s  {step['do']} {shown}{failed}")
+
+
+async def serve(
+    cabinet: Cabinet,
+    control: Path,
+    *,
+    ready: Callable[[], str] = lambda: "ready",
+    seconds: float | None = None,
+) -> None:
+    """Run the cabinet and its script until a signal ends it, or `seconds` are over."""
+    words, script = Control(cabinet), Script(cabinet)
     writers: set[asyncio.StreamWriter] = set()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -168,8 +216,12 @@ async def serve(cabinet: Cabinet, control: Path) -> None:
     control.unlink(missing_ok=True)
     with cabinet:
         server = await asyncio.start_unix_server(talk, control)
-        print("ready", flush=True)
-        await ended.wait()
+        print(ready(), flush=True)
+        playing = asyncio.create_task(script.run(lambda line: print(line, flush=True)))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), seconds)
+        playing.cancel()
+        await asyncio.gather(playing, return_exceptions=True)
         server.close()
         for writer in writers:
             writer.transport.abort()

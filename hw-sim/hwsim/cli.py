@@ -1,0 +1,114 @@
+"""`lamppost-sim`: simulated cabinets for a gateway on the same machine.
+
+lamppost-sim run FILE.toml [--at FOLDER] [--for 5min]     a scenario, with the site file that fits it
+lamppost-sim meter MAP.toml [--unit N] [--at FOLDER]      one Modbus meter that answers as its map's vectors say
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tomllib
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from hwsim.cabinet import Cabinet, SiteFileError
+from hwsim.preload import PreloadError, environment
+from hwsim.site import Script, seconds_of, serve
+
+BOARD = {"RPI_LGPIO_REVISION": "c03114", "RPI_LGPIO_CHIP": "0"}
+"""rpi-lgpio asks which board it runs on; this is a Raspberry Pi 4."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of the console script: 0 when ended, 2 where a file cannot be played."""
+    given = _parser().parse_args(arguments)
+    try:
+        if given.what == "run":
+            return _run(given.file, given.at or Path(f"sim-{given.file.stem}"), given.seconds)
+        return _meter(given.file, given.at or Path(), given.unit, given.seconds)
+    except (OSError, ValueError, PreloadError) as error:
+        print(f"PROBLEM {given.file}: {error}")
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="lamppost-sim", description="Simulated cabinets.")
+    words = parser.add_subparsers(dest="what", required=True)
+    for word, text in (
+        ("run", "play a scenario file"),
+        ("meter", "one Modbus meter that answers as the vectors of its register map say"),
+    ):
+        made = words.add_parser(word, help=text, description=text)
+        made.add_argument("file", type=Path)
+        made.add_argument("--at", type=Path, help="folder of the device paths, made if needed")
+        made.add_argument("--for", dest="seconds", type=_span, help="how long, such as 5min")
+        if word == "meter":
+            made.add_argument("--unit", type=int, default=1, help="unit id (default 1)")
+    return parser
+
+
+def _span(text: str) -> float:
+    try:
+        return seconds_of(text)
+    except SiteFileError as wrong:
+        raise argparse.ArgumentTypeError(str(wrong)) from None
+
+
+def _run(file: Path, at: Path, seconds: float | None) -> int:
+    cabinet = Cabinet.load(file, at)
+    Script(cabinet)  # a wrong event is refused before a path is made
+    return _play(cabinet, at, seconds, file.with_suffix(".site.toml"))
+
+
+def _meter(file: Path, at: Path, unit: int, seconds: float | None) -> int:
+    plan = tomllib.loads(file.read_text(encoding="utf-8"))
+    serial = plan.get("serial", {})
+    line = {
+        "name": "rs485-1",
+        "baud": serial.get("baud", 9600),
+        "unit": [{"unit": unit, "model": "map", "file": str(file)}],
+    }
+    return _play(Cabinet({"line": [line]}, at.absolute()), at, seconds, None)
+
+
+def _play(cabinet: Cabinet, at: Path, seconds: float | None, site: Path | None) -> int:
+    at.mkdir(parents=True, exist_ok=True)
+    folder = at.absolute()
+    control = folder / "sim.sock"
+    ready = partial(_ready, cabinet, folder, site)
+    asyncio.run(serve(cabinet, control, ready=ready, seconds=seconds))
+    print("OK ended")
+    return 0
+
+
+def _ready(cabinet: Cabinet, folder: Path, site: Path | None) -> str:
+    """What to say once everything stands; TCP servers have their ports only then."""
+    said = [f"line    {line.path}" for line in cabinet.lines.values()]
+    said += [f"tcp     {name} {s.host}:{s.port}" for name, s in cabinet.servers.items()]
+    shell = ""
+    if cabinet.board:
+        env = environment(cabinet.board.folder, {}) | BOARD
+        said.append(f"board   {cabinet.board.folder}")
+        shell = "".join(f"{key}={value} " for key, value in env.items())
+    if site is not None and site.exists():
+        made = folder / "site.toml"
+        made.write_text(placed(site.read_text(encoding="utf-8"), cabinet, folder))
+        where = f"--state {folder}/state --socket {folder}/gateway.sock"
+        said += ["in another terminal:", f"  {shell}lamppost run {made} {where}"]
+        said.append(f"  lamppost status --socket {folder}/gateway.sock")
+    return "\n".join([*said, f"ready   control {folder}/sim.sock, Ctrl-C ends it"])
+
+
+def placed(site: str, cabinet: Cabinet, folder: Path) -> str:
+    """A scenario's site file with this run's folder and TCP ports."""
+    site = site.replace("{folder}", str(folder))
+    for name, server in cabinet.servers.items():
+        site = site.replace(f'"{{port:{name}}}"', str(server.port))
+    return site
+
+
+if __name__ == "__main__":
+    sys.exit(main())
