@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def durable_write(path: Path, content: bytes, mode: int = 0o600) -> None:
@@ -21,6 +24,23 @@ def durable_write(path: Path, content: bytes, mode: int = 0o600) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+    os.replace(spare, path)
+    sync_folder(path.parent)
+
+
+@contextmanager
+def durable_output(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
+    """A file to write piece by piece; it takes the place of `path`, durably, when nothing was raised."""
+    spare = path.with_name(path.name + ".new")
+    descriptor = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(descriptor, "wb", buffering=1 << 20) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        spare.unlink(missing_ok=True)
+        raise
     os.replace(spare, path)
     sync_folder(path.parent)
 

@@ -189,7 +189,7 @@ class Ledger:
             opened.header.seq,
         )
         if row is not None and row[0] == opened.digest:
-            return Duplicate(_proof(opened.header.seq, row[1], row[2]))
+            return Duplicate(proof_of(opened.header.seq, row[1], row[2]))
         self._keep_evidence(stream, opened, "ledger.equivocation", utc)
         self._database.run(
             "UPDATE streams SET state = 'quarantined' WHERE number = ?", stream.number
@@ -303,6 +303,7 @@ def _read_stream(row: tuple[object, ...]) -> Stream:
     return Stream(number, gateway, epoch, state, began, Frontier.from_bytes(frontier), *rest)  # type: ignore[arg-type]
 
 
-def _proof(seq: int, leaf: bytes, joined: bytes) -> Proof:
+def proof_of(seq: int, leaf: bytes, joined: bytes) -> Proof:
+    """The proof of batch `seq` in the log that ends with it, from the stored path."""
     path = tuple(joined[at : at + HASH_SIZE] for at in range(0, len(joined), HASH_SIZE))
     return Proof(seq + 1, root_from_inclusion(leaf, seq, seq + 1, path), path)

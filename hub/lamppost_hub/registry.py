@@ -51,6 +51,14 @@ class Registry:
         record = self._parsed[kid] = SignerRecord(row[0], PublicKey.from_pem(row[1]))
         return record
 
+    def keys_of(self, gateway: str) -> tuple[PublicKey, ...]:
+        """Every envelope key it ever had, the current one last. Raises TrustError `registry.unknown-gateway`."""
+        rows = self._database.rows(
+            "SELECT pem FROM keys WHERE gateway = ? ORDER BY state DESC, rowid",
+            self._number(gateway),
+        )
+        return tuple(PublicKey.from_pem(row[0]) for row in rows)
+
     def refusal_of(self, kid: bytes) -> str | None:
         """Why nothing signed with this key is taken now: `registry.revoked`, `registry.key-retired`, or None."""
         row = self._database.row(

@@ -20,6 +20,8 @@ COMMANDS = {
     "receive": ("lamppost_hub.cli.receive", "the receiver: prove, store, answer, forward"),
     "fleet": ("lamppost_hub.cli.fleet", "what has arrived, from whom, and what was refused"),
     "checkpoint": ("lamppost_hub.cli.checkpoint", "sign what every gateway's log is now"),
+    "audit": ("lamppost_hub.cli.audit", "prove that nothing is missing, or name the first break"),
+    "export-archive": ("lamppost_hub.cli.export", "one gateway's archive as a file for an auditor"),
     "dead-letter": ("lamppost_hub.cli.letters", "batches that a sink refused for good"),
 }
 
