@@ -23,6 +23,7 @@ from lamppost.packing import pack
 from lamppost.ring import Record, Ring
 from lamppost.timeline import Timeline
 from lamppost_drivers.library import LIBRARY
+from lamppost_hub.delivery import Delivery, check
 from unit.gateway.test_outbound import Post, counts
 
 S = 10**9
@@ -291,3 +292,10 @@ def test_a_site_that_would_send_raw_samples_is_refused(window: str, every: str, 
 def test_the_default_window_is_a_quarter_of_an_hour() -> None:
     raw = SITE.replace('[privacy]\nwindow = "{window}"\n', "").format(every="10s")
     assert load_site(raw.encode(), LIBRARY.__getitem__).privacy.window == 900
+
+
+def test_the_hub_takes_such_batches(lived: House) -> None:
+    for seq, entities in enumerate(lived.sent()):
+        delivery = Delivery("gw-1", "e", seq, 0, 1, 0, entities)
+        check(delivery)
+        assert delivery.readings == counts(entities)
