@@ -18,7 +18,7 @@ from lamppost_hub.founding import open_database
 from lamppost_hub.proof import read_witness
 from lamppost_hub.registry import Registry
 
-SMALL = 4 << 20  # bytes of archive below which other processes are not worth their start
+SMALL = 32 << 20  # bytes of archive below which other processes are not worth their start
 
 
 @dataclass(frozen=True, slots=True)
