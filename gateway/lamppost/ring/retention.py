@@ -44,8 +44,11 @@ def take(store: Store, *, rescuing: bool = False) -> Segment:
     broken = not _grow(store)
     if len(store.pool.free) <= _RESERVE:
         release(store, max(store.durable.settled, store.sealed))
-    while len(store.pool.free) <= _RESERVE and not broken and evict(store):
-        pass
+    while len(store.pool.free) <= _RESERVE and not broken:
+        if store.stalled and not store.alive():
+            break  # giving up records would gain nothing: the disk takes no writes at all
+        if not evict(store):
+            break
     return _first_free(store)
 
 

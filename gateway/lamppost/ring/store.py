@@ -48,6 +48,7 @@ class Store:
             None  # asked before records are evicted
         )
         self.damage = False
+        self.stalled = False  # the last write failed
         self.unsure = False  # a write failed: what is read back may be in memory only
         self._serial = header.opens << 32
 
@@ -91,16 +92,18 @@ class Store:
             fresh = segment.head is None
             try:
                 self._put(segment, role, what)
+                self.stalled = False
                 return
             except OSError as failed:
-                self.unsure = True
+                self.unsure = self.stalled = True
                 segment.rest()
                 if fresh:
                     self.pool.free.append(segment)
                 if failed.errno == errno.EBADF and attempt == 0:
                     continue  # opened while the disk was read-only; it may take writes by now
                 broken = trouble_of(failed) == IO_ERROR
-                self.lanes[role].closed |= broken and not fresh
+                # A new segment may have got there after all: nothing must go behind it in the old one.
+                self.lanes[role].closed |= broken or fresh
                 if attempt == 2 or not broken or not self.alive():
                     raise
                 self._condemn(segment)

@@ -249,6 +249,23 @@ def test_a_batch_whose_sync_failed_is_not_believed_because_it_can_be_read(earlie
     assert open_ring(disk.power_cut(Random(1))).held() == published
 
 
+def test_a_batch_that_failed_in_a_new_segment_does_not_outlive_its_successor() -> None:
+    disk = CrashDisk()
+    ring = open_ring(disk)
+    fill(ring, 20)
+    hold(ring, 9, bytes(2500))
+    disk.fault = failing(errno.EIO, "sync")
+    with pytest.raises(StoreError):
+        hold(ring, 29, bytes(2500))  # needs a new segment
+    disk.fault = no_fault
+    second = hold(ring, 19, bytes(100))  # fits the old one
+    ring.close()
+    again = open_ring(disk)
+    assert again.head() == second
+    again.close()
+    assert open_ring(disk.power_cut(Random(1))).head() == second
+
+
 def test_what_does_not_fit_in_memory_becomes_a_gap_that_outlives_a_restart() -> None:
     disk = CrashDisk()
     ring = open_ring(disk, memory=4096)
