@@ -192,10 +192,12 @@ def extend(old: Frontier, leaves: Iterable[bytes]) -> tuple[Frontier, list[bytes
     is empty where `old` is empty or nothing was added. Raises ValueError for a leaf of another size than 32 bytes.
     """
     new, nodes = Frontier(old.size, old.peaks), dict[tuple[int, int], bytes]()
+    if not old.size:  # nothing to prove, so no node need be kept
+        for leaf in leaves:
+            new.append(leaf)
+        return new, []
     rest = old.size
-    for (
-        peak
-    ) in old.peaks:  # smallest first: each is the node that ends where the next larger ones begin
+    for peak in old.peaks:  # smallest and right-most first
         level = (rest & -rest).bit_length() - 1
         nodes[level, (rest >> level) - 1] = peak
         rest &= rest - 1
@@ -206,7 +208,7 @@ def extend(old: Frontier, leaves: Iterable[bytes]) -> tuple[Frontier, list[bytes
             node = node_hash(nodes[level, index - 1], node)
             level, index = level + 1, index >> 1
             nodes[level, index] = node
-    return new, _consistency(nodes, old.size, new.size) if 0 < old.size < new.size else []
+    return new, _consistency(nodes, old.size, new.size) if old.size < new.size else []
 
 
 def _consistency(nodes: Mapping[tuple[int, int], bytes], m: int, n: int) -> list[bytes]:

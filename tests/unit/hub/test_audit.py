@@ -300,6 +300,25 @@ def test_epochs_hang_together_by_their_reset_records(
     assert f"the archive has {EPOCH} of 19 batches" in found.what
 
 
+def test_a_gateway_with_a_new_key_stays_one_archive(
+    world: HubWorld, gateway: SealingGateway
+) -> None:
+    filled(world, gateway)
+    again = world.enrol(replace=True, folder="new-card")
+    again.epoch = LATER_EPOCH
+    first = again.next()
+    world.intake.take([first])
+    founding.approve_epoch(world.folder, world.database, "gw-1", LATER_EPOCH, world.clock)
+    world.intake.take([first])
+    report = look(world)
+    assert report.broken is None
+    assert [s.batches for s in report.streams] == [20, 1]
+    only_new = replace(ORDER, keys=(again.identity.signer.public,))
+    with pytest.raises(TrustError) as error:
+        look(world, only_new)
+    assert error.value.code == "audit.unknown-key"
+
+
 def test_a_range_limits_what_is_verified_and_nothing_else(
     world: HubWorld, gateway: SealingGateway
 ) -> None:

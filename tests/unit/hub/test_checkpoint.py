@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import random
 from collections.abc import Iterator
@@ -18,10 +19,13 @@ from lamppost.envelope.public import PublicKey
 from lamppost.errors import LamppostError, TrustError
 from lamppost_hub import founding
 from lamppost_hub.checkpoint import DAY, Checkpoint, Checkpoints, read_checkpoint
+from lamppost_hub.clock import SystemClock
+from lamppost_hub.daemon import Choice, Hub
 from lamppost_hub.ledger import Ledger
 from lamppost_hub.notary import Notary
 from lamppost_hub.note import key_id, open_note, sign_note, split_note, verifier_line
 from lamppost_hub.thread import DatabaseThread
+from lamppost_hub.transport import Session
 from unit.hub.world import EPOCH, HUB, HubWorld, SealingGateway
 
 # The example of Go's golang.org/x/mod/sumdb/note, from which the format comes.
@@ -203,6 +207,45 @@ async def test_what_cannot_be_signed_is_said_once_and_others_are_signed(
     assert [await notary.look(), await notary.look()] == [1, 0]
     thread.close()
     assert len([r for r in caplog.records if "checkpoint.inconsistent" in r.message]) == 1
+
+
+def test_a_new_signing_key_goes_on_from_the_notes_of_the_old(
+    world: HubWorld, gateway: SealingGateway
+) -> None:
+    send(world, gateway, 3)
+    first = opened(world).make("gw-1", EPOCH, 1)
+    old = hub_key(world)
+    create_signing_key(world.folder.keys / "signing-2.pem", "ed25519")
+    send(world, gateway, 2)
+    second = opened(world).make("gw-1", EPOCH, 2)
+    assert read_checkpoint(first.note, HUB, [old]).size == 3
+    assert read_checkpoint(second.note, HUB, [hub_key(world)]).size == 5
+    with refused("checkpoint.unknown-key"):
+        read_checkpoint(second.note, HUB, [old])
+
+
+class SilentBroker:
+    """Never lets anybody in."""
+
+    async def connect(self) -> Session:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_the_receiver_makes_it_by_itself(world: HubWorld, gateway: SealingGateway) -> None:
+    send(world, gateway, 3)
+    keys = founding.load_keys(world.folder)
+    hub = Hub(
+        world.folder, Choice(), keys, world.database, SystemClock(), SilentBroker(), lambda: None
+    )
+
+    async def until_made() -> None:
+        async with asyncio.timeout(20):
+            while not list(world.folder.checkpoints.rglob("*.note")):
+                await asyncio.sleep(0.01)
+
+    await hub.run(until_made())
+    assert opened(world).due(SystemClock().utc()) == []
 
 
 def test_a_ledger_of_the_first_format_gets_the_table(
