@@ -144,6 +144,8 @@ class Broadcasts:
         except LinkError as error:
             self.port.lost(error)
             return
+        if found:
+            self.port.worked()
         at, now = self._clock.now(), self._clock.monotonic()
         for advertisement in found:
             each = self._heard.get(advertisement.address)

@@ -170,6 +170,7 @@ class Exchanges(Generic[Link]):
                 self._budget.spent(now, now - started)
             return
         now = self._clock.monotonic()
+        self.port.worked()
         if isinstance(values, Quality):
             self._misunderstood(each, values, now)
             return
