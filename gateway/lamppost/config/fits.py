@@ -157,4 +157,5 @@ def taken_twice(
         else:
             what = "unit id" if key == "unit" else key
             reason = f"{what} already taken on {link.name} by device[{first}] ({site.device[first].name})"
-            yield Problem(f"device[{index}].{key}", shown(value), reason)
+            at = f"{value:#04x}" if key == "address" else shown(value)
+            yield Problem(f"device[{index}].{key}", at, reason)
