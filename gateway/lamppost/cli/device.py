@@ -114,7 +114,7 @@ def new(model: str, out: Path | None, as_json: bool) -> None:
     if as_json:
         _print({"schema": "lamppost.device-new/1", "ok": True, "model": model, "file": str(file)})
     else:
-        click.echo(f"OK {file} written; fill it in, then: lamppost device lint {file}")
+        click.echo(f"OK wrote {file}; next: lamppost device lint {file}")
 
 
 @command.command()
