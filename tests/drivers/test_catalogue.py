@@ -26,7 +26,7 @@ def test_every_model_has_its_paragraph() -> None:
 
 def test_the_map_that_the_guide_shows_is_one() -> None:
     guide = (CHECKOUT / "docs" / "how-to" / "add-a-device.md").read_text(encoding="utf-8")
-    (shown,) = re.findall(r"```toml\n(.*?)```", guide, re.DOTALL)
+    (shown,) = re.findall(r"```toml\n(model.*?)```", guide, re.DOTALL)
     demo = load(shown.encode())
     assert demo.vectors[0].expect is not None
     assert same(registers(demo, demo.vectors[0].registers), demo.vectors[0].expect) == ""
