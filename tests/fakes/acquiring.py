@@ -47,7 +47,7 @@ class Acquiring:
             stderr=self._errors,
             text=True,
         )
-        self._thread = threading.Thread(target=self._listen)
+        self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
 
     def __enter__(self) -> Acquiring:
