@@ -1,7 +1,8 @@
 """GPIO pins as counters of pulses, through RPi.GPIO or rpi-lgpio, which are one interface. Their only importer.
 
 A thread of the library calls back for each edge. Bounces are dealt with here: with the libraries' own debouncing of
-one edge, a contact that bounces when it opens counts twice.
+one edge, a contact that bounces when it opens counts twice. On rpi-lgpio the kernel's time and level of each edge are
+used, so that nothing is missed on a busy machine; the RPi.GPIO of old boards tells neither, and the level is read.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from lamppost.links import faults
 
 _SHORTEST = 0.001
 """Seconds: what asks for less (hall sensors) does not bounce, and may be too fast for a look at each edge."""
+
+_LATEST = 60_000_000_000
+"""Nanoseconds: a stamp older than that is of another clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ class Tally:
 class Contact:
     """Counts how often a contact came to `active`, a level that counts once it has stood for `debounce` nanoseconds.
 
-    Told of every edge, both ways; after the last one of a bounce the level that is read is the one that stays.
+    Told of every edge, both ways, by `add` or by `edge`.
     """
 
     def __init__(self, read: Callable[[int], int], pin: int, active: int, debounce: int) -> None:
@@ -69,12 +73,23 @@ class Contact:
             return self._edges
 
     def add(self, pin: int) -> None:
-        """An edge, now."""
+        """An edge, now. After the last one of a bounce, the level that is read is the one that stays."""
         with self._lock:
             now = monotonic_ns()
             self._settle(now)
             self._level = self._read(pin)
             self._changed = now
+
+    def edge(self, chip: int, pin: int, level: int, stamp: int) -> None:
+        """An edge to `level` that the kernel saw at `stamp` nanoseconds (CLOCK_MONOTONIC, on old kernels UTC)."""
+        del chip, pin
+        if level not in (0, 1):
+            return  # lgpio's watchdog
+        with self._lock:
+            now = monotonic_ns()
+            at = stamp if 0 <= now - stamp < _LATEST else now
+            self._settle(at)
+            self._level, self._changed = level, at
 
     def _settle(self, now: int) -> None:
         if self._level == self._settled or now - self._changed < self._debounce:
@@ -94,6 +109,8 @@ class GpioLink:
         self._gpio: Any = None
         self._failures: tuple[type[Exception], ...] = (RuntimeError, OSError)
         self._pins: set[int] = set()
+        self._lgpio: Any = None
+        self._callbacks: list[Any] = []
 
     async def open(self) -> None:
         """Find the chip; harmless if done before. Raises LinkError `link.missing` or `link.not-installed`."""
@@ -106,6 +123,7 @@ class GpioLink:
             with contextlib.suppress(ImportError):
                 import lgpio
 
+                self._lgpio = lgpio
                 self._failures = (*self._failures, lgpio.error)
         except ImportError:
             raise faults.not_installed("GPIO", "gpio") from None
@@ -135,17 +153,31 @@ class GpioLink:
                 active = 0 if edge == "falling" else 1
                 tally = Contact(gpio.input, pin, active, round(debounce * 1e9))
                 which = gpio.BOTH
-            gpio.add_event_detect(pin, which, callback=tally.add)
-            if isinstance(tally, Contact):
-                tally.add(pin)  # an edge before the library listened
+            self._listen(pin, which, tally)
         except failures as why:
             raise faults.pin_refused(pin, why) from None
         self._pins.add(pin)
         return tally
 
+    def _listen(self, pin: int, which: int, tally: Tally | Contact) -> None:
+        gpio, chip = self._gpio, getattr(self._gpio, "_chip", None)
+        if isinstance(tally, Tally):
+            gpio.add_event_detect(pin, which, callback=tally.add)
+        elif self._lgpio is not None and chip is not None:
+            both = self._lgpio.BOTH_EDGES
+            self._callbacks.append(self._lgpio.callback(chip, pin, both, tally.edge))
+            gpio.add_event_detect(pin, which)
+            tally.add(pin)  # an edge before the library listened
+        else:
+            gpio.add_event_detect(pin, which, callback=tally.add)
+            tally.add(pin)
+
     def close(self) -> None:
         """Give the pins back; harmless if it is closed."""
         gpio, self._gpio = self._gpio, None
+        for callback in self._callbacks:
+            callback.cancel()
+        self._callbacks.clear()
         for pin in self._pins:
             # Not cleanup() alone: with edge detection still on, it may call the pin busy.
             with contextlib.suppress(*self._failures):

@@ -79,3 +79,20 @@ def test_a_contact_counts_once_however_it_bounces(monkeypatch: pytest.MonkeyPatc
         contact.add(17)
     now = 200_000_000
     assert contact.edges == Edges(2, 76_000_000)
+
+
+def test_edges_that_are_told_late_count_by_the_kernels_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 10_000_000_000
+    monkeypatch.setattr("lamppost.links.gpio.monotonic_ns", lambda: now)
+    contact = Contact(lambda pin: 1, 17, 0, 5_000_000)
+    for start, to in ((10, 0), (40, 1), (70, 0), (100, 1)):
+        for at in range(7):
+            level = to if at % 2 == 0 else 1 - to
+            contact.edge(0, 17, level, (9_000 + start + at) * 1_000_000)
+    assert contact.edges == Edges(2, 9_076_000_000)
+    contact.edge(0, 17, 0, 1_770_000_000_000_000_000)  # another clock
+    contact.edge(0, 17, 2, 9_990_000_000)
+    now += 6_000_000
+    assert contact.edges == Edges(3, 10_000_000_000)
