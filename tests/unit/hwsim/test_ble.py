@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -127,8 +128,13 @@ async def test_refused_connections_and_scans(bluez: Bluez) -> None:
     with pytest.raises(BleakError):
         await BleakScanner(Heard()).start()
     await asyncio.to_thread(bluez.power, True)
-    async with BleakScanner(Heard()):
-        assert bluez.scanning
+    async with asyncio.timeout(10):  # bleak learns of it by a signal, which may still be on its way
+        while not bluez.scanning:
+            with contextlib.suppress(BleakError):
+                async with BleakScanner(Heard()):
+                    assert bluez.scanning
+                    break
+            await asyncio.sleep(0.05)
 
 
 async def test_bluetoothd_dies_and_comes_back(bluez: Bluez) -> None:
