@@ -76,7 +76,9 @@ def test_500_pulses_that_bounce_with_a_kill_in_between(tmp_path: Path, chip: Gpi
                         chip.set(pin, level)
                         chip.set(pin, 1 - level)
                     chip.set(pin, level)
-                time.sleep(0.05)  # a reed at ten pulses a second; shorter ones drown on a busy machine
+                time.sleep(
+                    0.05
+                )  # a reed at ten pulses a second; shorter ones drown on a busy machine
 
     def counted() -> list[float]:
         gas, water = total(gateway, "gas", "gas.volume"), total(gateway, "water")
