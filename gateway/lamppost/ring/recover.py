@@ -347,14 +347,19 @@ def _reopen(store: Store, lane: Lane) -> None:
 
 
 def confirm(store: Store) -> None:
-    """Write the newest block of each lane once more: it may have been read from memory and not from the disk.
+    """Write what may have been read from memory and not from the disk once more.
 
-    So it is after a process that died between write and sync, or after a failed sync. Raises OSError.
+    That is the newest block of every segment read at opening, after a process that died between write and sync or
+    that met a failed sync. In older log segments such a block is hidden by the next segment. Raises OSError.
     """
+    store.unsure = True
     for lane in store.lanes.values():
-        newest = lane.open_segment
-        if newest is not None and newest.tail < newest.end:
-            newest.confirm()
+        for segment in lane.segments[-1:] if lane.role is Role.LOG else lane.segments:
+            if segment.tail < segment.end:
+                segment.confirm()
+                if segment is not lane.open_segment:
+                    segment.rest()
+    store.unsure = False
 
 
 def _covered(store: Store) -> Iterator[tuple[int, int]]:
