@@ -30,6 +30,10 @@ def test_the_same_readings_at_every_sink(tmp_path: Path) -> None:
             wait_until(lambda: broker.store().current.get(METER), "the meter at the broker")
             bench.stop("receiver", signal.SIGKILL)
             bench.start_receiver()
+            before = len(broker.moments(METER, POWER))
+            wait_until(
+                lambda: len(broker.moments(METER, POWER)) > max(before, 1), "a later window of it"
+            )
             counts = settled(bench)
             assert_exactly_once(counts)
             lines = bench.hub / "readings.jsonl"
