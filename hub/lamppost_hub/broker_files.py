@@ -74,7 +74,7 @@ def _configuration(folder: HubFolder, broker: Path, port: int, bind: str) -> str
         "",
         f"listener {port} {bind}",
         "allow_anonymous false",
-        f"cafile {ca}/device-ca.pem",
+        f"cafile {ca}/device-root.pem",
         f"certfile {tls}/server.pem",
         f"keyfile {tls}/server.key",
         "tls_version tlsv1.3",

@@ -1,7 +1,9 @@
-"""The hub's two certificate authorities: one for gateways and receivers, one for the broker's server certificate.
+"""The hub's certificate authorities: one line for gateways and receivers, one for the hub's servers.
 
-They are separate so that no gateway's certificate can ever pass for the server's. Profiles follow RFC 5280; all keys
-are EC P-256. The only file of the hub that imports `cryptography`. It takes UTC as an argument and reads no clock.
+They are separate so that no gateway's certificate can ever pass for a server's. The device root and the server CA are
+kept offline; the device root signs an issuing CA for a year, and that one signs clients every day. Profiles follow RFC
+5280; all keys are EC P-256. The only file of the hub that imports `cryptography`. It takes UTC as an argument and reads
+no clock.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import pkcs7
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from lamppost.errors import TrustError
@@ -23,6 +26,7 @@ from lamppost_hub.files import durable_write
 
 GATEWAY_DAYS = 90
 SERVER_DAYS = 397
+ISSUING_DAYS = 366
 _AUTHORITY_DAYS = 3650
 _EARLY = dt.timedelta(hours=1)  # a gateway's clock may be a little behind the hub's
 
@@ -66,40 +70,62 @@ class Authority:
         self._certificate = certificate
 
     @classmethod
-    def create(cls, folder: Path, name: str, utc: int) -> Authority:
-        """Make `name`.key and `name`.pem in `folder`, the certificate last. `utc` in nanoseconds."""
+    def create(
+        cls, folder: Path, name: str, utc: int, *, keys: Path | None = None, below: int = 0
+    ) -> Authority:
+        """Make a root: `name`.key in `keys` (or `folder`), then `name`.pem in `folder`. `utc` in nanoseconds.
+
+        `below` is how many authorities may stand between it and a certificate.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         start = _moment(utc) - _EARLY
+        end = start + dt.timedelta(days=_AUTHORITY_DAYS)
         subject = _name(f"Lamppost {name}")
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(start)
-            .not_valid_after(start + dt.timedelta(days=_AUTHORITY_DAYS))
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_usage(authority=True), critical=True)
-            .add_extension(
-                x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
-            )
-            .sign(key, hashes.SHA256())
+        builder = _authority_builder(key.public_key(), subject, subject, start, end, below)
+        certificate = builder.sign(key, hashes.SHA256())
+        return cls._written(folder, name, keys or folder, key, certificate)
+
+    def issue_authority(self, folder: Path, name: str, utc: int) -> Authority:
+        """Make an issuing CA below this root, valid a year: `name`.key and `name`.pem in `folder`."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        start = _moment(utc) - _EARLY
+        end = min(start + dt.timedelta(days=ISSUING_DAYS), self._certificate.not_valid_after_utc)
+        issuer = self._certificate.subject
+        subject = _name(f"Lamppost {name} {start:%Y-%m-%d}")
+        builder = _authority_builder(key.public_key(), subject, issuer, start, end, 0)
+        builder = builder.add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
+            critical=False,
         )
-        durable_write(folder / f"{name}.key", _private(key))
+        certificate = builder.sign(self._key, hashes.SHA256())
+        return self._written(folder, name, folder, key, certificate)
+
+    @classmethod
+    def _written(
+        cls,
+        folder: Path,
+        name: str,
+        keys: Path,
+        key: ec.EllipticCurvePrivateKey,
+        certificate: x509.Certificate,
+    ) -> Authority:
+        durable_write(keys / f"{name}.key", _private(key))
         durable_write(folder / f"{name}.pem", _pem(certificate), mode=0o644)
         return cls(key, certificate)
 
     @classmethod
-    def load(cls, folder: Path, name: str) -> Authority:
-        """Read the authority back. Raises TrustError `ca.unreadable`."""
+    def load(cls, folder: Path, name: str, *, keys: Path | None = None) -> Authority:
+        """Read the authority back; its key is in `keys` (or `folder`). Raises TrustError `ca.unreadable`."""
+        path = (keys or folder) / f"{name}.key"
         try:
-            key = serialization.load_pem_private_key((folder / f"{name}.key").read_bytes(), None)
+            key = serialization.load_pem_private_key(path.read_bytes(), None)
             certificate = x509.load_pem_x509_certificate((folder / f"{name}.pem").read_bytes())
         except (OSError, ValueError, TypeError) as error:
-            raise _unreadable(folder / f"{name}.key", str(error)) from error
+            raise _unreadable(path, str(error)) from error
         if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise _unreadable(folder / f"{name}.key", "no EC key")
+            raise _unreadable(path, "no EC key")
+        if key.public_key() != certificate.public_key():
+            raise _unreadable(path, f"not the key of {folder / name}.pem")
         return cls(key, certificate)
 
     @property
@@ -126,7 +152,7 @@ class Authority:
             key.public_key(), name, ExtendedKeyUsageOID.CLIENT_AUTH, utc, SERVER_DAYS
         )
         durable_write(folder / f"{name}.key", _private(key))
-        durable_write(folder / f"{name}.pem", issued.pem, mode=0o644)
+        durable_write(folder / f"{name}.pem", issued.pem + self.pem, mode=0o644)
         return issued
 
     def issue_gateway(self, gateway: str, csr_pem: bytes, utc: int) -> Issued:
@@ -171,6 +197,86 @@ class Authority:
             builder = builder.add_extension(alternative, critical=False)
         certificate = builder.sign(self._key, hashes.SHA256())
         return Issued(name, f"{serial:x}", int(end.timestamp()) * 1_000_000_000, _pem(certificate))
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """Of a certificate: whose, and when it begins and ends (UTC, nanoseconds)."""
+
+    subject: str
+    begins: int
+    ends: int
+
+    def left(self, utc: int) -> float:
+        """The fraction of its life that is left at `utc`; negative after its end."""
+        return (self.ends - utc) / (self.ends - self.begins)
+
+
+def life_of(path: Path) -> Life:
+    """The life of the first certificate in a PEM file. Raises TrustError `ca.unreadable`."""
+    try:
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, str(error)) from error
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return Life(
+        str(names[0].value) if names else "",
+        int(certificate.not_valid_before_utc.timestamp()) * 1_000_000_000,
+        int(certificate.not_valid_after_utc.timestamp()) * 1_000_000_000,
+    )
+
+
+def serial_of(der: bytes) -> str:
+    """The serial number (hexadecimal) of a certificate that TLS has verified already."""
+    return f"{x509.load_der_x509_certificate(der).serial_number:x}"
+
+
+def certificates_only(*pems: bytes) -> bytes:
+    """A PKCS#7 certs-only message (RFC 7030 §4.1.3), DER, of the certificates in these PEM texts."""
+    found = [c for pem in pems for c in x509.load_pem_x509_certificates(pem)]
+    return pkcs7.serialize_certificates(found, serialization.Encoding.DER)
+
+
+def request_pem(der: bytes) -> bytes:
+    """A PKCS#10 request (DER) as PEM. Raises TrustError `ca.request`."""
+    try:
+        request = x509.load_der_x509_csr(der)
+        return request.public_bytes(serialization.Encoding.PEM)
+    except (ValueError, TypeError) as error:
+        raise _bad_request(str(error)) from error
+
+
+def requested_name(csr_pem: bytes) -> str:
+    """The one common name that a request asks for, "" where it is another form. Raises TrustError `ca.request`."""
+    try:
+        subject = list(x509.load_pem_x509_csr(csr_pem).subject)
+    except (ValueError, TypeError) as error:
+        raise _bad_request(str(error)) from error
+    if len(subject) == 1 and subject[0].oid == NameOID.COMMON_NAME:
+        return str(subject[0].value)
+    return ""
+
+
+def _authority_builder(
+    public: ec.EllipticCurvePublicKey,
+    subject: x509.Name,
+    issuer: x509.Name,
+    start: dt.datetime,
+    end: dt.datetime,
+    below: int,
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(public)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start)
+        .not_valid_after(end)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=below), critical=True)
+        .add_extension(_usage(authority=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+    )
 
 
 def _requested_key(csr_pem: bytes) -> ec.EllipticCurvePublicKey:
@@ -230,7 +336,7 @@ def _unreadable(path: Path, why: str) -> TrustError:
     return TrustError(
         f"{path}: {why}",
         code="ca.unreadable",
-        hint="the authority's key is made by lamppost-hub init; restore it",
+        hint="lamppost-hub init made it; an offline key lies where the key ceremony put it: --offline FOLDER",
     )
 
 

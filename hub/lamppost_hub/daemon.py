@@ -14,7 +14,7 @@ from typing import Any
 
 from lamppost.errors import LamppostError, SiteError
 from lamppost_hub.brake import Brake, Limits
-from lamppost_hub.ca import receiver_name
+from lamppost_hub.ca import life_of, receiver_name
 from lamppost_hub.clock import Clock, SystemClock
 from lamppost_hub.database import Database
 from lamppost_hub.files import FileLock
@@ -64,7 +64,8 @@ def run(folder: HubFolder, choice: Choice, ready: Callable[[str], None]) -> None
     clock = SystemClock()
     settings = folder.settings()
     name = receiver_name(choice.receiver)
-    if not (folder.tls / f"{name}.pem").exists():
+    certificate = folder.tls / f"{name}.pem"
+    if not certificate.exists() or life_of(certificate).left(clock.utc()) < 0.5:
         receiver_certificate(folder, choice.receiver, clock)
     keys = load_keys(folder)
     database = open_database(folder)

@@ -36,8 +36,13 @@ class HubFolder:
 
     @property
     def ca(self) -> Path:
-        """Keys and certificates of the two authorities."""
+        """Certificates of the authorities, and the issuing CA's key."""
         return self.root / "ca"
+
+    @property
+    def offline(self) -> Path:
+        """Keys that a hub in service does not need: where `init` puts them unless told otherwise."""
+        return self.root / "offline"
 
     @property
     def keys(self) -> Path:

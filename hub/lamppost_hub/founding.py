@@ -19,13 +19,14 @@ from lamppost_hub.ca import Authority, Issued
 from lamppost_hub.checkpoint import Checkpoints
 from lamppost_hub.clock import Clock
 from lamppost_hub.database import Database
+from lamppost_hub.files import private_folder
 from lamppost_hub.folder import HubFolder, Settings
 from lamppost_hub.intake import HubKeys
 from lamppost_hub.ledger import Ledger
 from lamppost_hub.registry import Registry
 from lamppost_hub.schema import SCHEMA, VERSION
 
-DEVICE_CA, SERVER_CA = "device-ca", "server-ca"
+DEVICE_ROOT, DEVICE_CA, SERVER_CA = "device-root", "device-ca", "server-ca"
 RESET_TYPE = "application/vnd.lamppost.reset+cbor"
 
 
@@ -35,19 +36,40 @@ def open_database(folder: HubFolder) -> Database:
     return Database.open(folder.database, SCHEMA, VERSION)
 
 
-def found(folder: HubFolder, settings: Settings, clock: Clock) -> None:
-    """Make a hub: authorities, certificates, keys, database; hub.toml is written last and makes it one."""
+def found(
+    folder: HubFolder, settings: Settings, clock: Clock, *, offline: Path | None = None
+) -> None:
+    """Make a hub: authorities, certificates, keys, database; hub.toml is written last and makes it one.
+
+    The keys of the device root and the server CA go to `offline` (DIR/offline unless named): they are needed again
+    only by `renew_authorities`, and belong on a stick in a safe.
+    """
     folder.create(settings)
-    utc = clock.utc()
-    devices = Authority.create(folder.ca, DEVICE_CA, utc)
-    Authority.create(folder.ca, SERVER_CA, utc).issue_server(folder.tls, [settings.host], utc)
-    devices.issue_receiver(folder.tls, 1, utc)
+    utc, keys = clock.utc(), private_folder(offline or folder.offline)
+    Authority.create(folder.ca, DEVICE_ROOT, utc, keys=keys, below=1)
+    Authority.create(folder.ca, SERVER_CA, utc, keys=keys)
+    _certify(folder, settings, keys, utc)
     if not folder.signing_keys():  # keys of an init that was cut short are as good as any
         create_signing_key(folder.keys / "signing-1.pem")
     if not folder.encryption_keys():
         create_encryption_key(folder.keys / "encryption-1.pem")
     Database.open(folder.database, SCHEMA, VERSION).close()
     folder.write_settings(settings)
+
+
+def renew_authorities(folder: HubFolder, clock: Clock, *, offline: Path | None = None) -> None:
+    """With the offline keys: another issuing CA, broker's certificate and first receiver's certificate.
+
+    What the old ones signed stays valid to its end. Raises TrustError `ca.unreadable` without the offline keys.
+    """
+    _certify(folder, folder.settings(), offline or folder.offline, clock.utc())
+
+
+def _certify(folder: HubFolder, settings: Settings, offline: Path, utc: int) -> None:
+    servers = Authority.load(folder.ca, SERVER_CA, keys=offline)
+    root = Authority.load(folder.ca, DEVICE_ROOT, keys=offline)
+    servers.issue_server(folder.tls, [settings.host], utc)
+    root.issue_authority(folder.ca, DEVICE_CA, utc).issue_receiver(folder.tls, 1, utc)
 
 
 def receiver_certificate(folder: HubFolder, number: int, clock: Clock) -> Issued:
@@ -90,7 +112,8 @@ def _bundle(folder: HubFolder, gateway: str, issued: Issued) -> bytes:
         "schema": BUNDLE_SCHEMA,
         "gateway": gateway,
         "hub": folder.settings().id,
-        "certificate": issued.pem.decode("ascii"),
+        "certificate": issued.pem.decode("ascii")
+        + (folder.ca / f"{DEVICE_CA}.pem").read_text("ascii"),
         "server_ca": (folder.ca / f"{SERVER_CA}.pem").read_text("ascii"),
         "hub_signing": signing,
         "hub_encryption": opening,  # the newest first: the gateway seals for that one

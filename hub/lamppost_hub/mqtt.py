@@ -40,7 +40,7 @@ ANSWER_SECONDS = 600  # an answer that nobody fetched; the gateway asks again by
 _HINTS = {
     "hub.broker-unreachable": "check that the broker runs at the host and port of hub.toml; the receiver keeps trying",
     "hub.broker-tls": "the broker's certificate is not the hub's own: compare tls/server.pem with its configuration",
-    "hub.broker-refused": "compare the broker's cafile with ca/device-ca.pem and look into its log",
+    "hub.broker-refused": "compare the broker's cafile with ca/device-root.pem and look into its log",
     "hub.broker-acl": "write the broker's files again (lamppost-hub broker-config) and restart the broker",
     "hub.broker-lost": "nothing to do: the receiver connects again by itself",
     "hub.certificate-files": "restore the files below tls/ and ca/, or make the receiver's certificate again",

@@ -35,7 +35,7 @@ def command(root: Path, port: int | None, bind: str, as_json: bool) -> None:
     if port != settings.port:
         folder.write_settings(replace(settings, port=port))
     lines = [
-        f"listener {bind} port {port}, TLS 1.3, client certificates of {root / 'ca' / 'device-ca.pem'}"
+        f"listener {bind} port {port}, TLS 1.3, client certificates of {root / 'ca' / 'device-root.pem'}"
     ]
     verdict = f"written; next: mosquitto -c {path}"
     finish(

@@ -27,18 +27,29 @@ from lamppost_hub.cli.main import finish, hub_argument, json_option
     show_default=True,
     help="the broker's port",
 )
+@click.option(
+    "--offline",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="where the root keys go, such as a mounted stick; default: DIR/offline",
+)
 @json_option
-def command(root: Path, hub_id: str, host: str, port: int, as_json: bool) -> None:
-    """Make a hub in DIR: two certificate authorities, the broker's and the receiver's certificate, the hub's keys."""
+def command(
+    root: Path, hub_id: str, host: str, port: int, offline: Path | None, as_json: bool
+) -> None:
+    """Make a hub in DIR: certificate authorities, the broker's and the receiver's certificate, the hub's keys."""
     from lamppost_hub.clock import SystemClock
     from lamppost_hub.folder import HubFolder, Settings
     from lamppost_hub.founding import found
 
     settings = Settings(hub_id, host, port)
-    found(HubFolder(root), settings, SystemClock())
+    folder = HubFolder(root)
+    found(folder, settings, SystemClock(), offline=offline)
+    keys = offline or folder.offline
     lines = [
         f"hub {hub_id} in {root}",
-        "private keys: ca/*.key, tls/*.key, keys/ – keep a copy offline",
+        f"root keys in {keys}: take them off this machine, in two copies (how-to/key-ceremony.md)",
+        "keys in service: ca/device-ca.key, tls/*.key, keys/ – keep a copy of them offline too",
     ]
     verdict = f"made; next: lamppost-hub broker-config {root} --port {port}"
-    finish("hub-init", {"hub": hub_id, "folder": str(root)}, lines, verdict, as_json=as_json)
+    content = {"hub": hub_id, "folder": str(root), "offline": str(keys)}
+    finish("hub-init", content, lines, verdict, as_json=as_json)

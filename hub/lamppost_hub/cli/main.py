@@ -15,6 +15,7 @@ from lamppost.errors import LamppostError, SiteError, TrustError
 
 COMMANDS = {
     "init": ("lamppost_hub.cli.init", "make a hub: authorities, keys, database"),
+    "ca": ("lamppost_hub.cli.authority", "when certificates end, and the yearly renewal"),
     "enrol": ("lamppost_hub.cli.enrol", "let gateways in, lock them out, approve their resets"),
     "broker-config": ("lamppost_hub.cli.broker", "write Mosquitto's configuration and access list"),
     "receive": ("lamppost_hub.cli.receive", "the receiver: prove, store, answer, forward"),
