@@ -40,7 +40,7 @@ class Spy:
     def listen(self, bench: Bench) -> paho.Client:
         identity = bench.folder / "spy" / "identity"
         tls = ssl.create_default_context(cafile=str(identity / "server-ca.pem"))
-        tls.load_cert_chain(identity / "tls.crt", identity / "tls.key")
+        tls.load_cert_chain(identity / "tls.pem")
         client = paho.Client(CallbackAPIVersion.VERSION2, client_id="spy", protocol=paho.MQTTv5)
         client.tls_set_context(tls)
         client.on_connect = lambda c, *_: c.subscribe("lamppost/#", qos=1)

@@ -28,23 +28,28 @@ SCHEMA = "lamppost.enrolment/1"
 CONTENT_TYPE = "application/vnd.lamppost.enrolment+cbor"
 MAX_REQUEST = 16384
 
-_SIGNED = ("schema", "gateway", "envelope_key", "csr")
+MAX_BOARD = 64
+
+_SIGNED = ("schema", "gateway", "board", "envelope_key", "csr")
 
 
 @dataclass(frozen=True, slots=True)
 class EnrolmentRequest:
-    """A verified request: the gateway's id, its envelope key, and the PKCS#10 request (PEM) for its TLS key."""
+    """A verified request: the gateway's id, its envelope key, the PKCS#10 request (PEM) for its TLS key, and the
+    serial number of its board ("" where it has none)."""
 
     gateway: str
     envelope_key: PublicKey
     csr_pem: str
+    board: str = ""
 
 
-def write_request(gateway: str, csr_pem: str, signer: Signer) -> bytes:
+def write_request(gateway: str, csr_pem: str, signer: Signer, board: str = "") -> bytes:
     """The request as JSON; `csr_pem` is signed by the TLS key already."""
     members = {
         "schema": SCHEMA,
         "gateway": gateway,
+        "board": board,
         "envelope_key": signer.public.pem(),
         "csr": csr_pem,
     }
@@ -63,6 +68,8 @@ def read_request(data: bytes) -> EnrolmentRequest:
     members = _members(data)
     if members["schema"] != SCHEMA or not is_name(members["gateway"]):
         raise _malformed("not a request of this version, or the gateway's name is no id")
+    if len(members["board"]) > MAX_BOARD or not members["board"].isprintable():
+        raise _malformed("the board's serial number is no short text")
     try:
         key = PublicKey.from_pem(members["envelope_key"])
     except (EnvelopeError, ValueError) as error:
@@ -71,7 +78,7 @@ def read_request(data: bytes) -> EnrolmentRequest:
         raise _malformed("more than the key in the envelope key's PEM")
     _check_proof(members, key)
     _check_csr(members["csr"], members["gateway"], key)
-    return EnrolmentRequest(members["gateway"], key, members["csr"])
+    return EnrolmentRequest(members["gateway"], key, members["csr"], members["board"])
 
 
 def _members(data: bytes) -> dict[str, str]:

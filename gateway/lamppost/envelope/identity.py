@@ -1,11 +1,11 @@
 """Who this gateway is, as files: made at first boot, enrolled by the hub's bundle, loaded at every start.
 
-    identity.json   the gateway's id                     envelope.key   the long-term identity (never leaves)
-    enrolled.json   the hub's bundle, as it came         tls.key        the TLS key
-    tls.crt         certificate chain out of the bundle  server-ca.pem  who may be the hub's broker
+    identity.json   the gateway's id                     envelope.key    the long-term identity (never leaves)
+    enrolled.json   the hub's bundle, as it came         tls-next.key    the TLS key that was asked a certificate for
+    server-ca.pem   who may be the hub's broker          tls.pem         the TLS key in use and its certificate chain
 
-Every file is replaced as a whole, `enrolled.json` last. A power cut in between leaves a mix of an old and a new bundle
-of the same TLS key, and each file is good on its own.
+Every request makes a TLS key of its own. Every file is replaced as a whole, `enrolled.json` last. A power cut in
+between leaves a mix of an old and a new bundle, and each file is good on its own: key and certificate are one file.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ __all__ = [
 IDENTITY_SCHEMA = "lamppost.identity/1"
 BUNDLE_SCHEMA = "lamppost.bundle/1"
 MAX_BUNDLE = 1 << 18
+ENVELOPE_KEY, TLS, TLS_NEXT = "envelope.key", "tls.pem", "tls-next.key"
 
 _BUNDLE = {"schema", "gateway", "hub", "certificate", "server_ca", "hub_signing", "hub_encryption"}
 
@@ -56,8 +57,9 @@ class Identity:
     tls_certificate: Path
     tls_key: Path
     server_ca: Path
+    tls_not_before_ns: int
     tls_not_after_ns: int
-    """When the TLS certificate expires, UTC nanoseconds."""
+    """When the TLS certificate begins to be valid and when it expires, UTC nanoseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class _Bundle:
 
 
 def create(folder: Path, gateway: str, kind: SigningKind = "p256") -> PublicKey:
-    """Make envelope key and TLS key for `gateway` where there are none; return the envelope key.
+    """Make the envelope key for `gateway` where there is none, and return it.
 
     Doing it twice changes nothing. Raises TrustError `trust.gateway-name` for an id that is none,
     `trust.identity-exists` where the folder is another gateway's.
@@ -89,23 +91,26 @@ def create(folder: Path, gateway: str, kind: SigningKind = "p256") -> PublicKey:
             code="trust.identity-exists",
             hint=f"use another state folder for {gateway}, or move {folder} away to give {owner} up",
         )
-    for name, its_kind in (("envelope.key", kind), ("tls.key", "p256")):
-        if not (folder / name).exists():
-            keys.create_signing_key(folder / name, "ed25519" if its_kind == "ed25519" else "p256")
+    if not (folder / ENVELOPE_KEY).exists():
+        keys.create_signing_key(folder / ENVELOPE_KEY, kind)
     if not marker.exists():
         content = {"schema": IDENTITY_SCHEMA, "gateway": gateway}
         durable_write(marker, (json.dumps(content, indent=1) + "\n").encode(), 0o640)
-    return FileSigner.load(folder / "envelope.key").public
+    return FileSigner.load(folder / ENVELOPE_KEY).public
 
 
-def request(folder: Path, signer: Signer | None = None) -> bytes:
-    """The enrolment request, to be approved at the hub; `signer` stands in for `envelope.key`.
+def request(folder: Path, signer: Signer | None = None, board: str = "") -> bytes:
+    """The enrolment request for a new TLS key, to be approved at the hub; `signer` stands in for `envelope.key`,
+    `board` is the serial number of this machine.
 
-    Raises TrustError `trust.not-enrolled` where `create` never ran, or as FileSigner.load.
+    A request that was never answered is made again for the same key. Raises TrustError `trust.not-enrolled` where
+    `create` never ran, or as FileSigner.load.
     """
     gateway = _owner(folder)
-    csr = keys.certificate_request(folder / "tls.key", gateway)
-    return write_request(gateway, csr, signer or FileSigner.load(folder / "envelope.key"))
+    if not (folder / TLS_NEXT).exists():
+        keys.create_signing_key(folder / TLS_NEXT)
+    csr = keys.certificate_request(folder / TLS_NEXT, gateway)
+    return write_request(gateway, csr, signer or FileSigner.load(folder / ENVELOPE_KEY), board)
 
 
 def install(folder: Path, bundle: bytes) -> None:
@@ -119,8 +124,7 @@ def install(folder: Path, bundle: bytes) -> None:
         ]
         if names != [gateway]:
             raise ValueError(f"the certificate is for {names}")
-        if not keys.holds_key_of(folder / "tls.key", leaf):
-            raise ValueError("the certificate is for another TLS key")
+        key = _key_of(folder, leaf)
     except (ValueError, EnvelopeError) as error:
         raise TrustError(
             f"the bundle does not fit {gateway}: {error}",
@@ -128,8 +132,18 @@ def install(folder: Path, bundle: bytes) -> None:
             hint="make a new request here (lamppost enrol request), approve that one, install its bundle",
         ) from error
     durable_write(folder / "server-ca.pem", found.server_ca.encode(), 0o640)
-    durable_write(folder / "tls.crt", found.certificate.encode(), 0o640)
+    durable_write(folder / TLS, keys.with_chain(key, found.certificate), 0o600)
     durable_write(folder / "enrolled.json", bundle, 0o640)
+    if key.name == TLS_NEXT:
+        key.unlink()
+
+
+def _key_of(folder: Path, leaf: x509.Certificate) -> Path:
+    """The file with the certificate's key: the one asked for, or the one in use when its bundle comes again."""
+    for path in (folder / TLS_NEXT, folder / TLS):
+        if path.exists() and keys.holds_key_of(path, leaf):
+            return path
+    raise ValueError("the certificate is for another TLS key")
 
 
 def load(folder: Path, signer: Signer | None = None) -> Identity:
@@ -143,14 +157,14 @@ def load(folder: Path, signer: Signer | None = None) -> Identity:
         raise _not_enrolled(
             folder, "the hub's answer is not installed", "lamppost enrol install BUNDLE"
         )
-    certificate, tls_key = folder / "tls.crt", folder / "tls.key"
-    signer = signer or FileSigner.load(folder / "envelope.key")
+    tls = folder / TLS
+    signer = signer or FileSigner.load(folder / ENVELOPE_KEY)
     try:
         bundle = _read_bundle((folder / "enrolled.json").read_bytes(), gateway)
-        leaf = _leaf(certificate.read_text("ascii"))
+        leaf = _leaf(tls.read_text("ascii"))
         x509.load_pem_x509_certificates((folder / "server-ca.pem").read_bytes())
-        if not keys.holds_key_of(tls_key, leaf):
-            raise ValueError("tls.crt is not for tls.key")
+        if not keys.holds_key_of(tls, leaf):
+            raise ValueError("key and certificate in tls.pem do not belong together")
     except (ValueError, OSError, EnvelopeError) as error:
         raise _damaged(folder, str(error)) from error
     return Identity(
@@ -159,9 +173,10 @@ def load(folder: Path, signer: Signer | None = None) -> Identity:
         signer=signer,
         hub_encryption=bundle.hub_encryption,
         hub_signing=bundle.hub_signing,
-        tls_certificate=certificate,
-        tls_key=tls_key,
+        tls_certificate=tls,
+        tls_key=tls,
         server_ca=folder / "server-ca.pem",
+        tls_not_before_ns=int(leaf.not_valid_before_utc.timestamp()) * 1_000_000_000,
         tls_not_after_ns=int(leaf.not_valid_after_utc.timestamp()) * 1_000_000_000,
     )
 

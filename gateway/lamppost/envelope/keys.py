@@ -44,6 +44,7 @@ __all__ = [
     "create_encryption_key",
     "create_signing_key",
     "holds_key_of",
+    "with_chain",
 ]
 
 _Private: TypeAlias = (
@@ -166,6 +167,12 @@ def holds_key_of(path: Path, certificate: x509.Certificate) -> bool:
     """Whether the private key in `path` is the certificate's. Raises as FileSigner.load."""
     key = _load(path)
     return bool(key.public_key() == certificate.public_key())
+
+
+def with_chain(path: Path, chain: str) -> bytes:
+    """The private key in `path` and a certificate chain as one PEM: a pair that no power cut can mix up."""
+    pem = _load(path).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return pem + chain.encode("ascii")
 
 
 def _create(path: Path, key: _Private) -> None:

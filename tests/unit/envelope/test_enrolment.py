@@ -63,7 +63,7 @@ def test_from_files_and_back(tmp_path: Path, kind: str) -> None:
 
 def test_a_person_can_read_what_is_approved() -> None:
     members = json.loads(GOOD)
-    assert list(members) == ["schema", "gateway", "envelope_key", "csr", "signature"]
+    assert list(members) == ["schema", "gateway", "board", "envelope_key", "csr", "signature"]
     assert members["gateway"] == "gw-1"
     assert members["schema"] == "lamppost.enrolment/1"
     assert read_request(GOOD).envelope_key == SIGNER.public

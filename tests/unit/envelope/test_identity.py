@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from lamppost.envelope import identity
+from lamppost.envelope import identity, keys
 from lamppost.errors import TrustError
 from unit.envelope.world import decryption_key, signing_key, trust
 
@@ -82,7 +82,7 @@ def test_an_enrolled_gateway(enrolled: Path) -> None:
     assert found.hub_encryption == HUB_KEYS[0].public  # newest first
     assert found.hub_signing == {s.kid: s.public for s in HUB_SIGNERS}
     assert found.tls_not_after_ns == int(NOT_AFTER.timestamp()) * 10**9
-    assert (found.tls_certificate, found.tls_key) == (enrolled / "tls.crt", enrolled / "tls.key")
+    assert (found.tls_certificate, found.tls_key) == (enrolled / "tls.pem", enrolled / "tls.pem")
 
 
 def test_the_files_are_what_tls_wants(enrolled: Path) -> None:
@@ -95,7 +95,7 @@ def test_the_files_are_what_tls_wants(enrolled: Path) -> None:
 
 def test_keys_are_the_owners_alone(enrolled_once: Path) -> None:
     assert enrolled_once.stat().st_mode & 0o777 == 0o700
-    for name in ("envelope.key", "tls.key"):
+    for name in ("envelope.key", "tls.pem"):
         assert (enrolled_once / name).stat().st_mode & 0o777 == 0o600
 
 
@@ -112,7 +112,6 @@ def test_creating_goes_on_after_a_power_cut(tmp_path: Path) -> None:
     folder = tmp_path / "id"
     key = identity.create(folder, "gw-1")
     (folder / "identity.json").unlink()
-    (folder / "tls.key").unlink()
     assert identity.create(folder, "gw-1") == key
     assert identity.read_request(identity.request(folder)).envelope_key == key
 
@@ -187,9 +186,10 @@ BAD_BUNDLES: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("name", BAD_BUNDLES)
 def test_a_bundle_that_does_not_fit_changes_nothing(enrolled: Path, name: str) -> None:
+    request = identity.request(enrolled)
     before = {path.name: path.read_bytes() for path in enrolled.iterdir()}
     with trust("trust.bundle-refused"):
-        identity.install(enrolled, BAD_BUNDLES[name](identity.request(enrolled)))
+        identity.install(enrolled, BAD_BUNDLES[name](request))
     assert {path.name: path.read_bytes() for path in enrolled.iterdir()} == before
 
 
@@ -208,7 +208,7 @@ def test_members_of_later_versions_are_passed_over(enrolled: Path) -> None:
     assert identity.load(enrolled).hub == "hub.demo"
 
 
-@pytest.mark.parametrize("name", ["identity.json", "enrolled.json", "tls.crt", "server-ca.pem"])
+@pytest.mark.parametrize("name", ["identity.json", "enrolled.json", "tls.pem", "server-ca.pem"])
 @pytest.mark.parametrize("content", [b"", b"\x00" * 64, b"\xff\xfe", b"{}", b"[1]", None], ids=repr)
 def test_damaged_files_have_one_code(enrolled: Path, name: str, content: bytes | None) -> None:
     if content is None:
@@ -218,28 +218,50 @@ def test_damaged_files_have_one_code(enrolled: Path, name: str, content: bytes |
         identity.load(enrolled)
 
 
-@pytest.mark.parametrize("name", ["tls.crt", "server-ca.pem"])
+@pytest.mark.parametrize("name", ["tls.pem", "server-ca.pem"])
 def test_missing_files(enrolled: Path, name: str) -> None:
     (enrolled / name).unlink()
     with trust("trust.identity-damaged"):
         identity.load(enrolled)
 
 
-@pytest.mark.parametrize("name", ["envelope.key", "tls.key"])
-def test_missing_and_damaged_keys(enrolled: Path, name: str) -> None:
-    (enrolled / name).write_bytes(b"")
+def test_missing_and_damaged_envelope_keys(enrolled: Path) -> None:
+    (enrolled / "envelope.key").write_bytes(b"")
     with trust("trust.key-damaged"):
         identity.load(enrolled)
-    (enrolled / name).unlink()
+    (enrolled / "envelope.key").unlink()
     with trust("trust.key-missing"):
         identity.load(enrolled)
 
 
-def test_files_of_two_identities(enrolled: Path, tmp_path: Path) -> None:
-    identity.create(tmp_path / "other", "gw-1")
-    shutil.copy(tmp_path / "other" / "tls.key", enrolled / "tls.key")
+def test_a_pair_of_two_identities(enrolled: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    identity.create(other, "gw-1")
+    identity.install(other, bundle_for(identity.request(other)))
+    chain = (enrolled / "tls.pem").read_bytes().partition(b"-----END PRIVATE KEY-----\n")[2]
+    (enrolled / "tls.pem").write_bytes(keys.with_chain(other / "tls.pem", chain.decode()))
     with trust("trust.identity-damaged"):
         identity.load(enrolled)
+
+
+def test_a_renewal_has_a_key_of_its_own(enrolled: Path) -> None:
+    before = (enrolled / "tls.pem").read_bytes()
+    asked = identity.request(enrolled)
+    assert identity.read_request(identity.request(enrolled)).csr_pem != ""
+    assert (enrolled / "tls.pem").read_bytes() == before  # in use until the answer is there
+    identity.install(enrolled, bundle_for(asked))
+    after = (enrolled / "tls.pem").read_bytes()
+    assert before.partition(b"CERTIFICATE")[0] != after.partition(b"CERTIFICATE")[0]
+    assert not (enrolled / "tls-next.key").exists()
+    identity.load(enrolled)
+
+
+def test_an_answer_that_comes_twice_is_the_same(enrolled: Path) -> None:
+    bundle = bundle_for(identity.request(enrolled))
+    identity.install(enrolled, bundle)
+    once = (enrolled / "tls.pem").read_bytes()
+    identity.install(enrolled, bundle)
+    assert (enrolled / "tls.pem").read_bytes() == once
 
 
 def test_an_identity_renamed_by_hand(enrolled: Path) -> None:
