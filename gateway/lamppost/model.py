@@ -144,3 +144,26 @@ class Receipt:
     seq: int
     log_size: int
     root: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """A rule of the site was broken (`raised`), or no longer is.
+
+    `since` is when it was raised, `at` when this was said. `value` is the newest number that decided, in the point's
+    own unit; `unsent` counts raises held back since the last alert of this rule; `why` says what else than a reading
+    ended it.
+    """
+
+    rule: str
+    device: str
+    point: str
+    at: Instant
+    since: Instant
+    raised: bool
+    severity: str
+    category: str
+    text: str = ""
+    value: float | None = None
+    unsent: int = 0
+    why: str = ""

@@ -116,6 +116,14 @@ class Timeline:
             return None
         return at.ns + boot.guess, TimeQuality.UNSYNCED
 
+    def soonest(self, at: Instant) -> tuple[int, TimeQuality]:
+        """As `utc`, but what may not wait goes by what its boot believes, marked `unsynced`."""
+        placed = self.utc(at)
+        if placed is not None:
+            return placed
+        boot = self._boots.get(at.boot)
+        return (at.ns + boot.guess if boot else self._floor), TimeQuality.UNSYNCED
+
     def clock_of(self, at: Instant) -> tuple[str, int]:
         """Which clock placed an instant; two instants of one clock are in order and as far apart as they say."""
         boot = self._boots.get(at.boot)

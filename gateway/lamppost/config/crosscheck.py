@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
 
+from lamppost.config.alert_rules import rule_problems
 from lamppost.config.fits import fits, taken_twice
 from lamppost.config.problems import Problem, nearest, shown
 from lamppost.config.schema import (
@@ -15,6 +16,7 @@ from lamppost.config.schema import (
     ModbusRtuLink,
     ModbusTcpLink,
     Site,
+    UplinkSettings,
 )
 from lamppost_drivers.contract import Driver, RegisterMap
 
@@ -25,6 +27,7 @@ MIN_PERSONAL_WINDOW = 900.0  # seconds
 def crosscheck(site: Site, find: Callable[[str], Driver]) -> Iterator[Problem]:
     """All that is wrong between tables that are each right by themselves."""
     links = {link.name: link for link in site.link}
+    yield from _uplink(site)
     yield from _repeated("link", "name", [link.name for link in site.link])
     yield from _repeated_endpoints(site)
     yield from _repeated("device", "name", [device.name for device in site.device])
@@ -46,9 +49,24 @@ def crosscheck(site: Site, find: Callable[[str], Driver]) -> Iterator[Problem]:
     yield from _line_settings(site, drivers)
     yield from _demand(site, drivers)
     yield from _privacy(site)
+    yield from rule_problems(site, drivers)
     if site.aggregate.window < min(d.every for d in site.device):
         reason = f"shorter than the fastest device is read ({min(d.every for d in site.device):g}s)"
         yield Problem("aggregate.window", f"{site.aggregate.window:g}s", reason)
+
+
+def _uplink(site: Site) -> Iterator[Problem]:
+    """A hub needs a name, a certificate its key; what a broker cannot use is a mistake, not a wish."""
+    uplink = site.uplink
+    if isinstance(uplink, UplinkSettings):
+        if not site.site.hub:
+            yield Problem("site.hub", "", "required, but absent")
+        return
+    if bool(uplink.certificate) != bool(uplink.key):
+        missing = "key" if uplink.certificate else "certificate"
+        yield Problem(f"uplink.{missing}", "", "required: certificate and key go together")
+    if uplink.certificate and not uplink.url.startswith("https:"):
+        yield Problem("uplink.certificate", shown(uplink.certificate), "only with an https URL")
 
 
 def _repeated(table: str, key: str, values: Iterable[Hashable]) -> Iterator[Problem]:

@@ -15,6 +15,12 @@ from lamppost.config.problems import Problem, SiteInvalid, key_path, nearest, sh
 from lamppost_drivers.contract import Driver
 
 MAX_BYTES = 1024 * 1024
+_ALERT_KINDS: dict[str, type[BaseModel]] = {
+    "threshold": schema.ThresholdRule,
+    "rate": schema.RateRule,
+    "stuck": schema.StuckRule,
+    "silence": schema.SilenceRule,
+}
 _LINK_KINDS: dict[str, type[BaseModel]] = {
     "serial": schema.SerialLink,
     "modbus-rtu": schema.ModbusRtuLink,
@@ -24,6 +30,11 @@ _LINK_KINDS: dict[str, type[BaseModel]] = {
     "gpio": schema.GpioLink,
     "ble": schema.BleLink,
 }
+_UPLINK_MODES: dict[str, type[BaseModel]] = {
+    "uplink-hub": schema.UplinkSettings,
+    "uplink-direct": schema.DirectSettings,
+}
+_KINDS = {**_LINK_KINDS, **_ALERT_KINDS, **_UPLINK_MODES}
 
 
 def site(raw: bytes, find: Callable[[str], Driver]) -> schema.Site:
@@ -62,7 +73,7 @@ def _own_errors(refused: ValidationError) -> Iterator[ErrorDetails]:
 
 
 def _problem(error: ErrorDetails) -> Problem:
-    loc = tuple(p for p in error["loc"] if p not in _LINK_KINDS)
+    loc = tuple(p for p in error["loc"] if p not in _KINDS)
     key = key_path(loc)
     value = "" if error["type"] == "missing" else shown(error["input"])
     match error["type"]:
@@ -72,9 +83,10 @@ def _problem(error: ErrorDetails) -> Problem:
         case "missing":
             return Problem(key, value, "required, but absent")
         case "union_tag_invalid" | "union_tag_not_found":
-            given = error["input"].get("kind", "") if isinstance(error["input"], dict) else ""
-            reason = f"needs a known kind ({', '.join(_LINK_KINDS)})"
-            return Problem(f"{key}.kind", shown(given), reason, nearest(str(given), _LINK_KINDS))
+            name, known = _choices(loc)
+            given = error["input"].get(name, "") if isinstance(error["input"], dict) else ""
+            reason = f"needs a known {name} ({', '.join(known)})"
+            return Problem(f"{key}.{name}", shown(given), reason, nearest(str(given), known))
         case "literal_error":
             allowed = str(error.get("ctx", {}).get("expected", ""))
             choices = [c.strip("'") for c in allowed.replace(" or ", ", ").split(", ")]
@@ -83,6 +95,13 @@ def _problem(error: ErrorDetails) -> Problem:
             return Problem(key, value, str(error["ctx"]["error"]))
         case _:
             return Problem(key, value, _plain(error["msg"]))
+
+
+def _choices(loc: tuple[int | str, ...]) -> tuple[str, list[str]]:
+    """The key that says what kind of table this is, and its values."""
+    if loc[0] == "uplink":
+        return "mode", ["hub", "direct"]
+    return "kind", list(_ALERT_KINDS if loc[0] == "alert" else _LINK_KINDS)
 
 
 def _plain(message: str) -> str:
@@ -95,8 +114,8 @@ def _fields_beside(loc: tuple[int | str, ...]) -> list[str]:
     for part in loc[:-1]:
         if isinstance(part, int):
             continue
-        if part in _LINK_KINDS:
-            tables = [_LINK_KINDS[part]]
+        if part in _KINDS:
+            tables = [_KINDS[part]]
         else:
             fields = [t.model_fields[part] for t in tables if part in t.model_fields]
             tables = [t for f in fields for t in _tables_in(f.annotation)]

@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from lamppost.config.units import Bytes, Quantity, Seconds
+from lamppost.config.units import BrokerUrl, Bytes, Quantity, Seconds, Volume
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
@@ -28,10 +28,10 @@ class Place(_Table):
 
 
 class Identity(_Table):
-    """Who this gateway is, and the hub that it speaks to (`aud` of every envelope)."""
+    """Who this gateway is, and the hub that it speaks to (`aud` of every envelope); none in direct mode."""
 
     gateway: Name
-    hub: str = Field(min_length=1, max_length=255)
+    hub: str = Field("", max_length=255)
     place: Place | None = None
     source: str = ""
     data_provider: str = ""
@@ -64,13 +64,50 @@ class Privacy(_Table):
 
 
 class UplinkSettings(_Table):
-    """The way to the hub."""
+    """The way to the hub. `monthly` is what may be sent over it in a calendar month (UTC), alerts included."""
 
+    mode: Literal["hub"] = "hub"
     host: str = Field(min_length=1)
     port: Port = 8883
     in_flight: int = Field(8, ge=1, le=64, strict=True)
     receipt_timeout: Seconds = Field(30.0, gt=0, le=3600)
     drain: Seconds = Field(5.0, ge=0, le=300)
+    monthly: Volume | None = Field(None, ge=10**6)
+
+
+class TokenSettings(_Table):
+    """OAuth 2.0 client credentials (RFC 6749 §4.4). `secret` is the name of a credential, never the secret."""
+
+    url: BrokerUrl
+    client: str = Field(min_length=1, max_length=255)
+    secret: Name
+    scope: str = ""
+
+
+class DirectSettings(_Table):
+    """The way to a context broker without a Lamppost receiver. `ca`, `certificate`, `key` are names of credentials."""
+
+    mode: Literal["direct"]
+    url: BrokerUrl
+    tenant: str = Field("", pattern=r"^[A-Za-z0-9_]{0,50}$")
+    history: Literal["temporal", "replay", "latest"] = "temporal"
+    ca: Name | Literal[""] = ""
+    certificate: Name | Literal[""] = ""
+    key: Name | Literal[""] = ""
+    token: TokenSettings | None = None
+    drain: Seconds = Field(5.0, ge=0, le=300)
+
+
+def _uplink_mode(given: object) -> str | None:
+    """The tag of the [uplink] table; without `mode` it is the way to a hub."""
+    mode = given.get("mode", "hub") if isinstance(given, dict) else getattr(given, "mode", "hub")
+    return f"uplink-{mode}" if mode in ("hub", "direct") else None
+
+
+Uplink: TypeAlias = Annotated[
+    Annotated[UplinkSettings, Tag("uplink-hub")] | Annotated[DirectSettings, Tag("uplink-direct")],
+    Discriminator(_uplink_mode),
+]
 
 
 class DriverSettings(_Table):
@@ -169,6 +206,66 @@ class DeviceSettings(_Table):
     personal: bool = Field(False, strict=True)
 
 
+class _AlertRule(_Table):
+    """What all rules have. `repeat` bounds how often a flapping one speaks: a raise costs so much time."""
+
+    name: Name
+    device: Name
+    severity: Literal["informational", "low", "medium", "high", "critical"] = "medium"
+    category: Literal[
+        "agriculture", "environment", "health", "naturalDisaster", "security", "traffic", "weather"
+    ] = "environment"
+    description: str = Field("", max_length=200)
+    repeat: Seconds = Field(900.0, ge=60, le=86400)
+
+
+class ThresholdRule(_AlertRule):
+    """`above` (or `below`) this number for `hold`; over at `clear`, for `clear_hold`."""
+
+    kind: Literal["threshold"]
+    point: str
+    above: float | None = Field(None, allow_inf_nan=False)
+    below: float | None = Field(None, allow_inf_nan=False)
+    clear: float = Field(allow_inf_nan=False)
+    hold: Seconds = Field(0.0, ge=0, le=86400)
+    clear_hold: Seconds = Field(0.0, ge=0, le=86400)
+
+
+class RateRule(_AlertRule):
+    """A `rise` (or `fall`) by so much within `over`; over at `clear`, by default half of it, for `clear_hold`."""
+
+    kind: Literal["rate"]
+    point: str
+    rise: float | None = Field(None, gt=0, allow_inf_nan=False)
+    fall: float | None = Field(None, gt=0, allow_inf_nan=False)
+    over: Seconds = Field(gt=0, le=86400)
+    clear: float | None = Field(None, ge=0, allow_inf_nan=False)
+    hold: Seconds = Field(0.0, ge=0, le=86400)
+    clear_hold: Seconds = Field(0.0, ge=0, le=86400)
+
+
+class StuckRule(_AlertRule):
+    """A value that has not moved by more than `tolerance` for `after`."""
+
+    kind: Literal["stuck"]
+    point: str
+    after: Seconds = Field(ge=1, le=30 * 86400)
+    tolerance: float = Field(0.0, ge=0, allow_inf_nan=False)
+
+
+class SilenceRule(_AlertRule):
+    """No usable reading of the point, or of any point of the device, for `after`."""
+
+    kind: Literal["silence"]
+    point: str = ""
+    after: Seconds = Field(ge=1, le=30 * 86400)
+
+
+AlertRule: TypeAlias = Annotated[
+    ThresholdRule | RateRule | StuckRule | SilenceRule, Field(discriminator="kind")
+]
+
+
 class Site(_Table):
     """A whole, consistent site. Made by `load.site`, never by hand."""
 
@@ -177,7 +274,8 @@ class Site(_Table):
     ring: RingSettings = RingSettings()
     aggregate: Aggregation = Aggregation()
     privacy: Privacy = Privacy()
-    uplink: UplinkSettings
+    uplink: Uplink
     drivers: DriverSettings = DriverSettings()
     link: tuple[LinkSettings, ...] = Field(min_length=1)
     device: tuple[DeviceSettings, ...] = Field(min_length=1)
+    alert: tuple[AlertRule, ...] = ()

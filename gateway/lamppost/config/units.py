@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Annotated, NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, PlainSerializer
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+_VOLUMES = {"MB": 10**6, "GB": 10**9, "MiB": 1024**2, "GiB": 1024**3}
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z][A-Za-z0-9]*)")
 _VALUE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
 
@@ -27,6 +29,10 @@ def _seconds(value: object) -> float:
 
 def _bytes(value: object) -> int:
     return int(_scaled(value, _BYTES, "64MiB"))
+
+
+def _volume(value: object) -> int:
+    return int(_scaled(value, _VOLUMES, "200 MB"))
 
 
 class Amount(NamedTuple):
@@ -68,3 +74,21 @@ def _amount(value: object) -> Amount:
 Quantity = Annotated[Amount, BeforeValidator(_amount), PlainSerializer(str)]
 Seconds = Annotated[float, BeforeValidator(_seconds), PlainSerializer(lambda v: f"{v:g}s")]
 Bytes = Annotated[int, BeforeValidator(_bytes), PlainSerializer(lambda v: f"{v // 1024}KiB")]
+Volume = Annotated[int, BeforeValidator(_volume), PlainSerializer(lambda v: f"{v / 10**6:g} MB")]
+
+
+_THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def _broker_url(value: object) -> str:
+    parts = urlsplit(value) if isinstance(value, str) else None
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError('write a URL, such as "https://broker.city.example"')
+    if parts.scheme == "http" and parts.hostname not in _THIS_MACHINE:
+        raise ValueError("must be https; http only to this machine")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("a URL here has no user, no query and no fragment")
+    return str(value).rstrip("/")
+
+
+BrokerUrl = Annotated[str, BeforeValidator(_broker_url)]

@@ -24,6 +24,8 @@ CONTENT_TYPE = "application/vnd.lamppost.batch+zstd"
 GENESIS = bytes(32)
 """`prev` of the first batch of an epoch."""
 MAX_NUMBER = (1 << 63) - 1
+ALERT = "alert-"
+"""How the epochs of a gateway's alert stream begin, so that the signature says which of its two streams it is."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _EPOCH = re.compile(r"[0-9a-z-]{1,64}")
@@ -85,6 +87,12 @@ def seal(payload: bytes, header: Header, signer: Signer, hub: EncryptionKey, top
     return Sealed(message, body, sha256(body).digest(), leaf_hash(body))
 
 
+def plain(payload: bytes) -> Sealed:
+    """Compress only: a batch for a context broker (direct mode). Digest and leaf hash are those of the frame."""
+    frame = compress(payload)
+    return Sealed(frame, frame, sha256(frame).digest(), leaf_hash(frame))
+
+
 def sign_body(frame: bytes, header: Header, signer: Signer) -> bytes:
     """The signed message around an already compressed payload; EnvelopeError for a header that would be refused."""
     labels = _labels(header)
@@ -108,6 +116,8 @@ def open_message(
     opened = open_body(decrypt(message, hub_keys, topic), aud=aud, signer_of=signer_of)
     if _gateway_of(topic) != opened.header.gateway:
         raise EnvelopeError("envelope.topic", f"{opened.header.gateway} wrote to {topic}")
+    if topic != topic_of(opened.header.gateway, opened.header.epoch):
+        raise EnvelopeError("envelope.topic", f"epoch {opened.header.epoch} came on {topic}")
     return opened
 
 
@@ -141,6 +151,16 @@ def is_name(value: object) -> bool:
 def is_epoch(value: object) -> bool:
     """Whether `value` may name an epoch."""
     return type(value) is str and _EPOCH.fullmatch(value) is not None
+
+
+def is_alert(epoch: str) -> bool:
+    """Whether an epoch is one of an alert stream; all others are of the stream of readings."""
+    return epoch.startswith(ALERT)
+
+
+def topic_of(gateway: str, epoch: str) -> str:
+    """The topic on which batches of this epoch are published."""
+    return f"lamppost/{gateway}/{'alert' if is_alert(epoch) else 'up'}"
 
 
 def is_number(value: object) -> bool:

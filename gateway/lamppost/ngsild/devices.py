@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
+from lamppost.model import TimeQuality
 from lamppost.ngsild import vocabulary as v
 from lamppost.ngsild.normalized import (
+    Attribute,
     Entity,
     date_prop,
     prop,
@@ -18,28 +19,35 @@ from lamppost.ngsild.normalized import (
 )
 from lamppost.ngsild.site import DevicePlan, DeviceState, SitePlan
 from lamppost.ngsild.terms import ALERT, DEVICE, controlled_property, families_of
+from lamppost.ngsild.units import code_of
 
 _DEVICE = DEVICE + "Device"
 _MODEL = DEVICE + "DeviceModel"
-
-Severity = Literal["informational", "low", "medium", "high", "critical"]
 
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
     """A rule that fired: which one, on which device, since when (UTC nanoseconds), and in what words.
 
-    `category` and `sub_category` are words of the Alert model ("environment", "flood" …); `until` ends the alarm.
+    `severity`, `category` and `sub_category` are words of the Alert model ("critical", "naturalDisaster", "flood" …);
+    `until` ends the alarm. `value` is the number that decided, in `unit`, of `point`; `trust` is that of the newer of
+    the two times. `unsent` counts raises that were held back, `why` says what else than a reading ended it.
     """
 
     rule: str
     device: str
     issued: int
-    severity: Severity
+    severity: str
     text: str
     category: str = "environment"
     sub_category: str = ""
     until: int | None = None
+    point: str = ""
+    value: float | None = None
+    unit: str = ""
+    trust: TimeQuality = TimeQuality.SYNCED
+    unsent: int = 0
+    why: str = ""
 
 
 def device_entities(plan: SitePlan, states: Mapping[str, DeviceState], at_ns: int) -> list[Entity]:
@@ -70,13 +78,34 @@ def alert_entity(plan: SitePlan, alarm: Alarm) -> Entity:
         ALERT + "severity": {**prop(alarm.severity), "observedAt": moment},
         ALERT + "dateIssued": date_prop(alarm.issued, moment),
         v.COMMON + "validFrom": date_prop(alarm.issued, moment),
-        v.DESCRIPTION: {**prop(alarm.text), "observedAt": moment},
+        v.ALERT_STATE: _alert_state(alarm, moment),
     }
+    if alarm.text:
+        entity[v.DESCRIPTION] = {**prop(alarm.text), "observedAt": moment}
     if alarm.sub_category:
         entity[ALERT + "subCategory"] = prop(alarm.sub_category)
     if alarm.until is not None:
         entity[ALERT + "validTo"] = date_prop(alarm.until, moment)
     return entity | whereabouts(plan)
+
+
+def _alert_state(alarm: Alarm, moment: str) -> Attribute:
+    """Raised or cleared, and by what; it counts the one number of the alert stream that the entity stands for."""
+    state = prop("raised" if alarm.until is None else "cleared")
+    state |= {"observedAt": moment, v.COUNT: prop(1)}
+    if alarm.value is not None:
+        value = prop(alarm.value)
+        code = code_of(alarm.unit)
+        state[v.VALUE] = {**value, "unitCode": code} if code else value
+    if alarm.point:
+        state[v.POINT] = prop(alarm.point)
+    if alarm.unsent:
+        state[v.UNSENT] = prop(alarm.unsent)
+    if alarm.why:
+        state[v.WHY] = prop(alarm.why)
+    if alarm.trust is not TimeQuality.SYNCED:
+        state[v.TIME_QUALITY] = prop(alarm.trust.value)
+    return state
 
 
 def _gateway(plan: SitePlan, state: DeviceState, at_ns: int) -> Entity:

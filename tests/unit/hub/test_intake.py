@@ -19,7 +19,7 @@ from lamppost_hub.intake import Intake
 from lamppost_hub.ledger import Ledger
 from lamppost_hub.registry import Registry
 from lamppost_hub.transport import Incoming
-from unit.hub.world import EPOCH, HubWorld, SealingGateway
+from unit.hub.world import ALERT_EPOCH, EPOCH, HubWorld, SealingGateway
 
 
 @pytest.fixture
@@ -119,9 +119,19 @@ def test_kept_messages_are_bounded(world: HubWorld, gateway: SealingGateway) -> 
 
 
 def test_an_alert_is_taken_like_a_batch(world: HubWorld, gateway: SealingGateway) -> None:
-    gateway.topic = "lamppost/gw-1/alert"
-    (answer,) = world.intake.take([gateway.next()]).answers
+    gateway.epoch = ALERT_EPOCH
+    message = gateway.next()
+    assert message.topic == "lamppost/gw-1/alert"
+    (answer,) = world.intake.take([message]).answers
     assert isinstance(gateway.read(answer), Receipt)
+
+
+@pytest.mark.parametrize(("epoch", "topic"), [(EPOCH, "alert"), (ALERT_EPOCH, "up")])
+def test_a_batch_of_one_stream_is_refused_on_the_topic_of_the_other(
+    world: HubWorld, gateway: SealingGateway, epoch: str, topic: str
+) -> None:
+    gateway.epoch, gateway.topic = epoch, f"lamppost/gw-1/{topic}"
+    assert refused(world, gateway, gateway.next()) == "envelope.topic"
 
 
 def test_both_keys_open_while_the_hubs_key_is_rotated(

@@ -10,7 +10,7 @@ from lamppost.envelope import identity
 from lamppost.envelope.enrolment import read_request
 from lamppost.envelope.identity import Identity
 from lamppost.envelope.receipt import ReceiptClaim, Statement, read_down, verify_receipt
-from lamppost.envelope.seal import GENESIS, Header, Sealed, seal
+from lamppost.envelope.seal import ALERT, GENESIS, Header, Sealed, seal, topic_of
 from lamppost.model import Receipt
 from lamppost_hub import founding
 from lamppost_hub.database import Database
@@ -22,6 +22,7 @@ HUB = "hub.test"
 START = 1_790_000_000_000_000_000
 EPOCH = "0" * 32
 LATER_EPOCH = "1" * 32
+ALERT_EPOCH = ALERT + "a" * 32
 
 
 class FrozenClock:
@@ -77,7 +78,7 @@ class SealingGateway:
             header,
             self.identity.signer,
             self.identity.hub_encryption,
-            self.topic or f"lamppost/{self.name}/up",
+            self.topic or topic_of(self.name, self.epoch),
         )
 
     def next(self, count: int = 10, *, skip: int = 0, content: bytes | None = None) -> Incoming:
@@ -89,7 +90,7 @@ class SealingGateway:
         return self.sent(sealed)
 
     def sent(self, sealed: Sealed) -> Incoming:
-        return Incoming(self.topic or f"lamppost/{self.name}/up", sealed.message)
+        return Incoming(self.topic or topic_of(self.name, self.epoch), sealed.message)
 
     def again(self, seq: int) -> Incoming:
         return self.sent(self.batches[seq])
