@@ -1,0 +1,83 @@
+"""When is it this gateway's turn? The signed terms of a roll-out, and the place that a hash gives a gateway. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lamppost.ota.refusal import ConfigRefused
+
+MAX_STEPS = 16
+PLACES = 10_000  # hundredths of a percent
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """From `at` (UTC seconds) on, `percent` of the gateways may take it."""
+
+    percent: float
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the approvers signed beside a configuration. `until` (UTC seconds): halted before then, who took it goes
+    back. `urgent` does not wait for a maintenance window; `again` tries a content that failed here before.
+    """
+
+    serial: int
+    rollout: str
+    steps: tuple[Step, ...]
+    until: int = 0
+    urgent: bool = False
+    again: bool = False
+
+
+def place_of(rollout: str, gateway: str) -> float:
+    """Where in a roll-out a gateway stands, from 0 up to 100 percent; different in each roll-out."""
+    digest = hashlib.sha256(f"{rollout}\n{gateway}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") % PLACES * 100 / PLACES
+
+
+def turn(terms: Terms, gateway: str) -> int | None:
+    """UTC seconds from which the gateway may take it; None where no step reaches it."""
+    place = place_of(terms.rollout, gateway)
+    return min((step.at for step in terms.steps if place < step.percent), default=None)
+
+
+def read_terms(custom: object) -> Terms:
+    """The terms from a target's custom members. Raises ConfigRefused `ota.schedule`."""
+    if not isinstance(custom, Mapping):
+        raise _refused("there is none")
+    serial, rollout, steps = custom.get("serial"), custom.get("rollout"), custom.get("steps")
+    if type(serial) is not int or not 0 < serial < 2**53:
+        raise _refused("serial is no positive number")
+    if not isinstance(rollout, str) or not 0 < len(rollout) <= 64:
+        raise _refused("rollout is no name")
+    if not isinstance(steps, list) or not 0 < len(steps) <= MAX_STEPS:
+        raise _refused(f"steps are no list of 1 to {MAX_STEPS}")
+    until, urgent, again = custom.get("until", 0), custom.get("urgent"), custom.get("again")
+    if type(until) is not int or until < 0:
+        raise _refused("until is no time")
+    if not {type(urgent), type(again)} <= {bool, type(None)}:
+        raise _refused("urgent and again are true or false")
+    return Terms(
+        serial, rollout, tuple(_step(step) for step in steps), until, bool(urgent), bool(again)
+    )
+
+
+def _step(step: object) -> Step:
+    if not isinstance(step, list) or len(step) != 2:
+        raise _refused("a step is [percent, time]")
+    percent, at = step
+    if type(percent) not in (int, float) or not (math.isfinite(percent) and 0 < percent <= 100):
+        raise _refused("a percentage is above 0 and at most 100")
+    if type(at) is not int or at < 0:
+        raise _refused("a step's time is a number of seconds")
+    return Step(percent, at)
+
+
+def _refused(why: str) -> ConfigRefused:
+    return ConfigRefused("ota.schedule", f"the roll-out schedule is refused: {why}")
