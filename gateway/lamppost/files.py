@@ -1,4 +1,7 @@
-"""Durable small files: write, fsync, rename, fsync of the folder. The only place that renames."""
+"""Durable small files: write, fsync, rename, fsync of the folder. The only place that renames.
+
+Beside them the one file that tells boards apart: the serial number in the device tree.
+"""
 
 from __future__ import annotations
 
@@ -60,3 +63,12 @@ def locked(path: Path, purpose: str) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def board_serial(root: Path = Path("/")) -> str:
+    """The serial number of this board as its firmware tells it (device tree), "" where there is none."""
+    try:
+        told = (root / "proc/device-tree/serial-number").read_bytes()
+    except OSError:
+        return ""
+    return "".join(c for c in told.decode("ascii", "replace") if c.isalnum() or c in "-_.")[:64]

@@ -226,6 +226,15 @@ def life_of(path: Path) -> Life:
     )
 
 
+def fingerprint(path: Path) -> str:
+    """SHA-256 of the first certificate in a PEM file (of its DER), hexadecimal. Raises TrustError `ca.unreadable`."""
+    try:
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, str(error)) from error
+    return certificate.fingerprint(hashes.SHA256()).hex()
+
+
 def serial_of(der: bytes) -> str:
     """The serial number (hexadecimal) of a certificate that TLS has verified already."""
     return f"{x509.load_der_x509_certificate(der).serial_number:x}"

@@ -3,6 +3,7 @@
     identity.json   the gateway's id                     envelope.key    the long-term identity (never leaves)
     enrolled.json   the hub's bundle, as it came         tls-next.key    the TLS key that was asked a certificate for
     server-ca.pem   who may be the hub's broker          tls.pem         the TLS key in use and its certificate chain
+    est.json        where certificates are renewed
 
 Every request makes a TLS key of its own. Every file is replaced as a whole, `enrolled.json` last. A power cut in
 between leaves a mix of an old and a new bundle, and each file is good on its own: key and certificate are one file.
@@ -129,7 +130,7 @@ def install(folder: Path, bundle: bytes) -> None:
         raise TrustError(
             f"the bundle does not fit {gateway}: {error}",
             code="trust.bundle-refused",
-            hint="make a new request here (lamppost enrol request), approve that one, install its bundle",
+            hint="make a new request here (lamppost enrol … --request FILE), approve that one, install its bundle",
         ) from error
     durable_write(folder / "server-ca.pem", found.server_ca.encode(), 0o640)
     durable_write(folder / TLS, keys.with_chain(key, found.certificate), 0o600)
@@ -146,6 +147,20 @@ def _key_of(folder: Path, leaf: x509.Certificate) -> Path:
     raise ValueError("the certificate is for another TLS key")
 
 
+def remember_hub(folder: Path, url: str) -> None:
+    """Keep the address of the enrolment server, where certificates are renewed."""
+    durable_write(folder / "est.json", (json.dumps({"url": url}) + "\n").encode(), 0o640)
+
+
+def hub_url(folder: Path) -> str:
+    """The address of the enrolment server; "" where this gateway was enrolled without one."""
+    try:
+        url = json.loads((folder / "est.json").read_bytes())["url"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return ""
+    return url if isinstance(url, str) else ""
+
+
 def load(folder: Path, signer: Signer | None = None) -> Identity:
     """The enrolled identity; `signer` stands in for `envelope.key` (a systemd credential, a token).
 
@@ -155,7 +170,9 @@ def load(folder: Path, signer: Signer | None = None) -> Identity:
     gateway = _owner(folder)
     if not (folder / "enrolled.json").exists():
         raise _not_enrolled(
-            folder, "the hub's answer is not installed", "lamppost enrol install BUNDLE"
+            folder,
+            "the hub's answer is not installed",
+            "lamppost enrol GATEWAY --hub URL --pin SHA256, or --install BUNDLE",
         )
     tls = folder / TLS
     signer = signer or FileSigner.load(folder / ENVELOPE_KEY)
@@ -186,7 +203,9 @@ def _owner(folder: Path) -> str:
     try:
         found = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise _not_enrolled(folder, "there is no identity", "lamppost enrol request") from None
+        raise _not_enrolled(
+            folder, "there is no identity", "lamppost enrol GATEWAY --hub URL --pin SHA256"
+        ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise _damaged(folder, f"{path.name}: {error}") from error
     if (
@@ -248,5 +267,5 @@ def _damaged(folder: Path, why: str) -> TrustError:
     return TrustError(
         f"the identity in {folder} is damaged: {why}",
         code="trust.identity-damaged",
-        hint="install the last bundle again (lamppost enrol install BUNDLE), or enrol again",
+        hint="install the last bundle again (lamppost enrol GATEWAY --install BUNDLE), or enrol again",
     )

@@ -37,7 +37,7 @@ REFUSALS: Mapping[str, str] = MappingProxyType(
         "receipt.signature": "not this hub's statement about this batch; the batch stays in the ring",
         "receipt.gateway": "a receipt for another gateway arrived here: look at the broker",
         "receipt.proof": "the Merkle path does not fit its index and size; the batch stays in the ring",
-        "enrolment.malformed": "make the request again on the gateway: lamppost enrol request",
+        "enrolment.malformed": "make the request again on the gateway: lamppost enrol GATEWAY --request FILE",
         "enrolment.signature": "the request was altered, or its key is not the gateway's: make it again there",
         "enrolment.gateway": "the request names more than the one gateway that it is for: make it again there",
     }

@@ -1,4 +1,4 @@
-"""`lamppost-hub enrol approve | revoke | list | approve-epoch`."""
+"""`lamppost-hub enrol serve | token | approve | revoke | list | approve-epoch`."""
 
 from __future__ import annotations
 
@@ -131,3 +131,74 @@ def approve_epoch(root: Path, gateway: str, epoch: str, as_json: bool) -> None:
         verdict,
         as_json=as_json,
     )
+
+
+@command.command()
+@hub_argument
+@click.argument("gateway")
+@click.option("--hours", type=click.IntRange(1, 8760), default=24, show_default=True)
+@click.option(
+    "--replace", is_flag=True, help="the hardware or card is new, or a revoked gateway comes back"
+)
+@json_option
+def token(root: Path, gateway: str, hours: int, replace: bool, as_json: bool) -> None:
+    """Make a one-time token for GATEWAY. It is shown once; an older one of the same gateway ends."""
+    from lamppost_hub.ca import fingerprint
+    from lamppost_hub.clock import SystemClock
+    from lamppost_hub.folder import HubFolder
+    from lamppost_hub.founding import SERVER_CA, open_database
+    from lamppost_hub.tokens import Tokens
+
+    folder = HubFolder(root)
+    database = open_database(folder)
+    made = Tokens(database).make(gateway, SystemClock().utc(), hours=hours, replace=replace)
+    database.close()
+    pin = fingerprint(folder.ca / f"{SERVER_CA}.pem")
+    lines = [
+        f"token {made}",
+        f"pin   {pin}",
+        f"valid for {hours} h, once; on the gateway: lamppost enrol {gateway} --hub URL --pin PIN",
+    ]
+    content = {"gateway": gateway, "token": made, "pin": pin, "hours": hours}
+    finish("hub-enrol-token", content, lines, f"made for {gateway}", as_json=as_json)
+
+
+@command.command()
+@hub_argument
+@click.option("--host", default="127.0.0.1", show_default=True, help="address to listen on")
+@click.option("--port", type=click.IntRange(0, 65535), default=8443, show_default=True)
+def serve(root: Path, host: str, port: int) -> None:
+    """The enrolment server (EST, RFC 7030) until SIGTERM. Prints one line `ready URL` once it listens."""
+    import asyncio
+    import logging
+    import sys
+
+    from lamppost_hub.clock import SystemClock
+    from lamppost_hub.est import EstServer
+    from lamppost_hub.folder import HubFolder
+    from lamppost_hub.founding import DEVICE_ROOT, open_database
+    from lamppost_hub.registration import Registration
+    from lamppost_hub.thread import DatabaseThread
+    from lamppost_hub.web import Listener, Server
+
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s"
+    )
+    folder, clock, thread = HubFolder(root), SystemClock(), DatabaseThread()
+    name = folder.settings().host
+    database = open_database(folder)
+    listener = Listener(
+        host,
+        port,
+        folder.tls / "server.pem",
+        folder.tls / "server.key",
+        folder.ca / f"{DEVICE_ROOT}.pem",
+    )
+    est = EstServer(Registration(folder, database, clock), thread, clock)
+    server = Server(est.app, listener, lambda at: click.echo(f"ready https://{name}:{at}"))
+    try:
+        asyncio.run(server.run_here())
+    finally:
+        thread.close()
+        database.close()
+    click.echo("OK stopped")
