@@ -15,6 +15,7 @@ from hwsim.modbus import FaultyUnit, RtuUnit, Unit
 from hwsim.modbus_tcp import ModbusTcpServer, TcpUnit
 from lamppost.clock import monotonic_ns
 from lamppost.errors import LinkError
+from lamppost.links import modbus
 from lamppost.links.bus import Bus
 from lamppost.links.faults import RefusedError
 from lamppost.links.modbus_link import ModbusLink
@@ -223,7 +224,41 @@ def test_the_same_on_uvloop(made: Case) -> None:
         runner.run(main())
 
 
+async def test_a_raw_exchange(case: Case) -> None:
+    link, far = case
+    head, pdu = bytes((1,)), bytes.fromhex("03 0005 0002")
+    tail = b"" if isinstance(link, TcpLink) else modbus.frame(1, pdu)[-2:]
+    assert isinstance(link, RtuLink | TcpLink)
+    answer = await link.exchange(head + pdu + tail, 0.5)
+    assert answer[:7] == bytes((1, 3, 4, 0, WORDS[5], 0, WORDS[6]))
+    assert len(answer) == 7 + len(tail)
+    far.units[1].faults.dead = True
+    assert await link.exchange(head + pdu + tail, 0.1) == b""
+    far.unplug()
+    with pytest.raises(LinkError) as lost:
+        await link.exchange(head + pdu + tail, 1.0)
+    assert code(lost) == "link.lost"
+
+
 # --- what only a serial line has
+
+
+async def test_another_speed_for_a_while(tmp_path: Path) -> None:
+    with Line(tmp_path / "tty", 19200, devices=[RtuUnit(1, model())]) as line:
+        link = RtuLink(tmp_path / "tty", LineSettings(9600), timeout=0.1, locks=tmp_path)
+        await link.open()
+        with pytest.raises(LinkError):
+            await link.read(1, "holding", 0, 1)
+        link.tune(LineSettings(19200))
+        await link.open()
+        assert list(await link.read(1, "holding", 1, 1)) == [7]
+        line.inject(b"heard")
+        assert await link.exchange(b"", 0.5) == b"heard"
+        link.tune(None)
+        await link.open()
+        with pytest.raises(LinkError):
+            await link.read(1, "holding", 0, 1)
+        link.close()
 
 
 async def test_a_port_is_ours_alone_and_names_us(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from lamppost.acquire.credential import Credential
 from lamppost.acquire.device import Device, points_of
 from lamppost.acquire.exchanges import Asked, Exchanges
 from lamppost.acquire.groups import MapDevice
+from lamppost.acquire.leases import Leases
 from lamppost.acquire.listener import Listener
 from lamppost.acquire.poller import ModbusPoller
 from lamppost.acquire.port import Opens, Port
@@ -73,15 +74,23 @@ class Poller(Protocol):
 class Acquisition:
     """All pollers of a site. To stop it, cancel `run`: every link is closed then."""
 
-    def __init__(self, pollers: Mapping[str, Poller], ports: Mapping[str, Port[Opens]]) -> None:
+    def __init__(
+        self, pollers: Mapping[str, Poller], ports: Mapping[str, Port[Opens]], clock: Clock
+    ) -> None:
         self._pollers = dict(pollers)
         self._ports = dict(ports)
+        self.leases = Leases(self._ports, clock)
+        """What technicians borrow; see there."""
 
     async def run(self) -> None:
         """Poll and listen until cancelled. No link and no device ends it; a bug does."""
         async with asyncio.TaskGroup() as group:
             for name, poller in self._pollers.items():
                 group.create_task(poller.run(), name=f"poll {name}")
+            try:
+                await asyncio.get_running_loop().create_future()  # until cancelled
+            finally:
+                await self.leases.end()  # before the pollers close their links
 
     def status(self) -> tuple[BusStatus, ...]:
         """Every link with its devices, in the order of the site file."""
@@ -116,7 +125,7 @@ def build(
         poller = found.poller(link, turn / len(used))
         pollers[link.name] = poller
         ports[link.name] = cast(Port[Opens], poller.port)
-    return Acquisition(pollers, ports)
+    return Acquisition(pollers, ports, clock)
 
 
 def device_points(site: Site, registry: Registry) -> dict[str, tuple[Point, ...]]:

@@ -48,7 +48,7 @@ class Port(Generic[Link]):
         self.health = Health(PORT, clock.monotonic())
         self.is_open = False
         self.skipped = 0
-        self._kind = kind
+        self.kind = kind
         self._clock = clock
         self._fault = NO_FAULT
         self._opened = 0
@@ -106,7 +106,7 @@ class Port(Generic[Link]):
         """As it is now."""
         return BusStatus(
             self.name,
-            self._kind,
+            self.kind,
             self.link.where,
             self.health.state,
             instant(self._clock, self.health.since),

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
 from lamppost.errors import LinkError
+from lamppost.links import faults
 
 Link = TypeVar("Link")
 
@@ -24,32 +25,29 @@ class Bus(Generic[Link]):
         """Held for one request, or the few of one reading: `async with bus.turn: …`."""
         self.leased = False
         """Whether somebody holds a lease; pollers then do not wait for their turn."""
+        self.holder = ""
+        """Who holds it, for people."""
 
     @asynccontextmanager
-    async def lease(self, seconds: float) -> AsyncIterator[Link]:
+    async def lease(self, seconds: float, who: str = "a technician") -> AsyncIterator[Link]:
         """The link alone, from the end of the present request on, for at most `seconds` (and LONGEST_LEASE).
 
         Raises LinkError `link.lease-over` in the holder when the time is up, and `link.busy` if another holds one.
         """
         if self.leased:
             raise LinkError(
-                "another lease holds the bus",
+                f"{self.holder} holds the bus",
                 code="link.busy",
-                hint="wait until it ends, in 2 minutes at most",
+                hint="wait until it is given back, in 2 minutes at most",
                 retry=True,
             )
-        self.leased = True
+        self.leased, self.holder = True, who
         try:
             async with self.turn, asyncio.timeout(min(seconds, LONGEST_LEASE)) as limit:
                 yield self.link
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise LinkError(
-                f"the lease of {seconds:g} s is over",
-                code="link.lease-over",
-                hint="ask for another one",
-                retry=True,
-            ) from None
+            raise faults.lease_over() from None
         finally:
-            self.leased = False
+            self.leased, self.holder = False, ""

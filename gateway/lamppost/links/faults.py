@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import grp
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from lamppost.errors import LinkError
@@ -222,6 +223,34 @@ def cannot_connect(where: str, why: str) -> LinkError:
         code="link.missing",
         hint=f"check power, cable and address of the device; try: nc -vz {where.replace(':', ' ')}",
         retry=True,
+    )
+
+
+def lease_over() -> LinkError:
+    """`link.lease-over`: the time is up, or nothing was heard of the holder for too long, or it was given back."""
+    return LinkError(
+        "the lease of the bus is over",
+        code="link.lease-over",
+        hint="ask for another one",
+        retry=True,
+    )
+
+
+def unknown(name: str, known: Iterable[str]) -> LinkError:
+    """`link.unknown`: no device of the site is on a link of this name."""
+    return LinkError(
+        f"{name}: no link of that name is in use",
+        code="link.unknown",
+        hint=f"links in use: {', '.join(known)}",
+    )
+
+
+def no_exchange(name: str, kind: str, what: str) -> LinkError:
+    """`link.no-exchange`: this kind of link cannot do that."""
+    return LinkError(
+        f"{name}: a link of kind {kind} carries no {what}",
+        code="link.no-exchange",
+        hint="use a link on which devices answer: serial, modbus-rtu, modbus-tcp, mbus, mbus-tcp, i2c",
     )
 
 

@@ -55,6 +55,17 @@ class I2cLink:
         """Read so many bytes. Raises LinkError `link.no-answer`, `.stuck` or `.lost`."""
         return await self._in_thread(lambda: self._transfer(address, b"", count))
 
+    async def exchange(self, request: bytes, seconds: float, count: int = 0) -> bytes:
+        """The first byte of `request` is the 7-bit address: write the rest to it, then read `count` bytes.
+
+        The kernel bounds the time. Raises LinkError as `write` does.
+        """
+        del seconds
+        address, data = request[0], request[1:]
+        if data or not count:
+            await self.write(address, data)
+        return await self.read(address, count) if count else b""
+
     async def _in_thread(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 

@@ -39,7 +39,7 @@ _READS: Mapping[Table, type[ModbusPDU]] = {
 }
 _BIT_READS, _WORD_READS, _WRITES = (1, 2), (3, 4), (5, 6, 15, 16)
 _EXCEPTION_LENGTH = 5  # unit, function, code, CRC
-_MBAP = 6  # transaction, protocol, length (Modbus messaging on TCP/IP 1.0b, clause 3.1.3)
+MBAP = 6  # transaction, protocol, length (Modbus messaging on TCP/IP 1.0b, clause 3.1.3)
 _LONGEST_ADU = 260
 _GLITCH = 2
 """Bytes that an RS-485 line without bias brings when a driver is switched on."""
@@ -70,12 +70,17 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request and the shape of its answer. `head` is how the answer begins: all of it that is known beforehand."""
+    """A request and the shape of its answer.
+
+    `frame` is its RTU frame, `tail` its TCP ADU without the transaction, `head` how the answer begins: all of it that
+    is known beforehand.
+    """
 
     unit: int
     pdu: bytes
     count: int
     frame: bytes
+    tail: bytes
     head: bytes
     length: int
 
@@ -95,7 +100,7 @@ class Request:
             head, length = bytes((unit, *pdu[:5])), 8
         else:
             raise ValueError(f"function {function} is not one we ask")
-        return cls(unit, pdu, count, _rtu.encode(pdu, unit, 0), head, length)
+        return cls(unit, pdu, count, frame(unit, pdu), adu(unit, pdu, 0)[2:], head, length)
 
     def __str__(self) -> str:
         start = int.from_bytes(self.pdu[1:3], "big")
@@ -141,15 +146,11 @@ class Request:
 
     # --- TCP
 
-    def adu(self, transaction: int) -> bytes:
-        """The request with an MBAP header."""
-        return _socket.encode(self.pdu, self.unit, transaction)
-
     def pdu_of(self, adu: bytes) -> bytes:
         """The answer's PDU out of a whole ADU of the right transaction. Raises CorruptError for another unit's."""
-        if adu[_MBAP] != self.unit:
+        if adu[MBAP] != self.unit:
             raise corrupt(str(self), adu, ended=True)
-        return adu[_MBAP + 1 :]
+        return adu[MBAP + 1 :]
 
     # --- both
 
@@ -187,6 +188,16 @@ def read_request(unit: int, table: Table, address: int, count: int) -> Request:
     return Request.of(unit, message.function_code.to_bytes(1, "big") + message.encode())
 
 
+def frame(unit: int, pdu: bytes) -> bytes:
+    """An RTU frame: unit id, PDU, CRC."""
+    return _rtu.encode(pdu, unit, 0)
+
+
+def adu(unit: int, pdu: bytes, transaction: int) -> bytes:
+    """A TCP ADU: MBAP header and PDU."""
+    return _socket.encode(pdu, unit, transaction)
+
+
 def silence(baud: int, character: int) -> int:
     """t3.5 in nanoseconds, for a character of so many: 3.5 characters, above 19200 baud 1.75 ms.
 
@@ -197,9 +208,9 @@ def silence(baud: int, character: int) -> int:
 
 def adu_length(buffer: bytes) -> int:
     """How long the ADU is that begins `buffer`, 0 while its header is not whole. Raises CorruptError if it is none."""
-    if len(buffer) < _MBAP:
+    if len(buffer) < MBAP:
         return 0
     length = int.from_bytes(buffer[4:6], "big")
-    if buffer[2:4] != b"\0\0" or not 2 < length <= _LONGEST_ADU - _MBAP:
-        raise corrupt("not a Modbus/TCP header", bytes(buffer[:_MBAP]), ended=True)
-    return _MBAP + length
+    if buffer[2:4] != b"\0\0" or not 2 < length <= _LONGEST_ADU - MBAP:
+        raise corrupt("not a Modbus/TCP header", bytes(buffer[:MBAP]), ended=True)
+    return MBAP + length

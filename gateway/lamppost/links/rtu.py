@@ -42,7 +42,7 @@ class RtuLink:
         self.late = max(1.0, 3 * timeout)
         self.stray = 0
         self._path = path
-        self._line = line
+        self._line = self._configured = line
         self._locks = locks
         self._silence = modbus.silence(line.baud, line.character)
         self._port: SerialPort | None = None
@@ -90,6 +90,30 @@ class RtuLink:
             raise
         self._free += max(0, round(rest * _NS) - self._silence)
         return request.values(answer)
+
+    async def exchange(self, request: bytes, seconds: float, count: int = 0) -> bytes:
+        """Send a frame as it is, CRC included; what comes back until it is silent, or `count` bytes.
+
+        The silences are kept. Without a request: listen. Raises LinkError `link.lost` or `link.corrupt`.
+        """
+        port, start = self._port, monotonic_ns()
+        if port is None:
+            raise faults.not_open(self.where)
+        if request:
+            await self._fall_silent(port, request[0])
+            start = await port.send(request)
+            self._late_until[request[0]] = start + round(self.late * _NS)
+        data = await port.gather(start + round(seconds * _NS), max(self._silence, _ADAPTER), count)
+        self._free = max(start, monotonic_ns()) + self._silence
+        if data and request:
+            del self._late_until[request[0]]
+        return data
+
+    def tune(self, line: LineSettings | None) -> None:
+        """Close it, and open it with other settings from now on; with those of the site again without any."""
+        self.close()
+        self._line = line or self._configured
+        self._silence = modbus.silence(self._line.baud, self._line.character)
 
     async def _fall_silent(self, port: SerialPort, unit: int) -> None:
         """Wait until a frame to `unit` may begin; what comes in meanwhile is nobody's."""

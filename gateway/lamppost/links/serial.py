@@ -25,6 +25,9 @@ from lamppost.links import faults, holder
 from lamppost.links.alarm import Alarm
 
 _CHUNK = 4096
+_ADAPTER = 40_000_000
+_GAP_CHARACTERS = 33
+"""What ends an answer of unknown length: EN 13757-2 allows 33 bit times between bytes, USB adapters more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,16 @@ class SerialPort:
             await self._readable(left / 1e9)
         return data
 
+    async def gather(self, deadline: int, gap: int, count: int = 0) -> bytes:
+        """What comes from its first byte, by `deadline`, until `gap` nanoseconds of silence or `count` bytes."""
+        data = await self.receive(deadline)
+        while data and len(data) < (count or _CHUNK):
+            more = await self.receive(monotonic_ns() + gap)
+            if not more:
+                break
+            data += more
+        return data
+
     def drain(self) -> bytes:
         """What has come in, without waiting."""
         try:
@@ -171,7 +184,7 @@ class SerialLink:
         self.where = str(path)
         self.stray = 0
         self._path = path
-        self._line = line
+        self._line = self._configured = line
         self._locks = locks
         self._port: SerialPort | None = None
 
@@ -195,6 +208,19 @@ class SerialLink:
     async def receive(self, seconds: float) -> bytes:
         """What has come in, as soon as there is something; empty after so many seconds without a byte."""
         return await self._opened().receive(monotonic_ns() + round(seconds * 1e9))
+
+    async def exchange(self, request: bytes, seconds: float, count: int = 0) -> bytes:
+        """Send bytes as they are; what comes back until it is silent, or `count` bytes. Without a request: listen."""
+        port = self._opened()
+        if request:
+            await self.send(request)
+        gap = max(_ADAPTER, _GAP_CHARACTERS * self._line.character)
+        return await port.gather(monotonic_ns() + round(seconds * 1e9), gap, count)
+
+    def tune(self, line: LineSettings | None) -> None:
+        """Close it, and open it with other settings from now on; with those of the site again without any."""
+        self.close()
+        self._line = line or self._configured
 
     @property
     def character(self) -> float:

@@ -69,7 +69,7 @@ class TcpLink:
             raise faults.not_open(self.where)
         wait = self.timeout if timeout is None else timeout
         try:
-            adu = await connection.ask(request, wait)
+            adu = await connection.ask(request.tail, wait)
         except LinkError:
             self.close()
             raise
@@ -80,6 +80,24 @@ class TcpLink:
             raise faults.no_answer(f"{self.where}: {request}", wait)
         self._unanswered = 0
         return request.values(request.pdu_of(adu))
+
+    async def exchange(self, request: bytes, seconds: float, count: int = 0) -> bytes:
+        """Send a unit id and a PDU; the unit id and PDU of the answer, empty without one.
+
+        Raises LinkError `link.lost` or `link.corrupt`.
+        """
+        connection = self._connection
+        if connection is None:
+            raise faults.not_open(self.where)
+        if len(request) < 2:
+            return b""
+        tail = modbus.adu(request[0], request[1:], 0)[2:]
+        try:
+            adu = await connection.ask(tail, seconds)
+        except LinkError:
+            self.close()
+            raise
+        return b"" if adu is None else adu[modbus.MBAP :][: count or None]
 
     def _count_silence(self) -> None:
         self._unanswered += 1
@@ -100,15 +118,18 @@ class _Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[bytes | None] | None = None
         self._stray = 0
 
-    async def ask(self, request: modbus.Request, seconds: float) -> bytes | None:
-        """The ADU that answers, or None if none came in time. Raises LinkError `link.lost` or `link.corrupt`."""
+    async def ask(self, tail: bytes, seconds: float) -> bytes | None:
+        """Send an ADU, but for its transaction: the ADU that answers, or None if none came in time.
+
+        Raises LinkError `link.lost` or `link.corrupt`.
+        """
         if self.why is not None or self._transport is None:
             raise self.why or faults.lost("connection")
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[bytes | None] = loop.create_future()
         self._waiter = waiter
         self._transaction = self._transaction % _LAST_TRANSACTION + 1
-        self._transport.write(request.adu(self._transaction))
+        self._transport.write(self._transaction.to_bytes(2, "big") + tail)
         timer = loop.call_later(seconds, _give_up, waiter)
         try:
             return await waiter

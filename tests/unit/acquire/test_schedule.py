@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamppost.acquire.schedule import Beat, Schedule, phases
@@ -73,6 +73,7 @@ def test_phases_spread_equal_periods() -> None:
     assert phases([1.0, 2.0], offset=0.5) == [0.5, 1.0]
 
 
+@settings(deadline=None)  # a slow machine is no failure
 @given(
     st.lists(st.floats(0.1, 100), min_size=1, max_size=6),
     st.lists(st.floats(0, 50), min_size=1, max_size=40),

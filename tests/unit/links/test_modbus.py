@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lamppost.errors import LinkError
+from lamppost.links import modbus
 from lamppost.links.faults import CorruptError, RefusedError
 from lamppost.links.modbus import Look, Request, adu_length, read_request, silence
 from shared_folder import shared_folder, shared_path, vectors
@@ -174,7 +175,8 @@ def test_bits_come_as_many_as_asked() -> None:
 
 
 def test_tcp_frames() -> None:
-    adu = REQUEST.adu(0x1234)
+    adu = modbus.adu(REQUEST.unit, REQUEST.pdu, 0x1234)
+    assert adu[2:] == REQUEST.tail
     assert adu == bytes.fromhex("123400000006 03 04000a0002")
     assert adu_length(adu) == len(adu)
     assert adu_length(adu[:5]) == 0
