@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lamppost_hub.database import Database
@@ -30,24 +31,26 @@ class Books:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def count(self, gateway: str, name: str) -> None:
-        """Add one. `gateway` is an enrolled id or UNKNOWN, `name` one of the closed list of codes."""
-        self._database.run(
-            "INSERT INTO counters (gateway, name, count) VALUES (?, ?, 1)"
-            " ON CONFLICT (gateway, name) DO UPDATE SET count = count + 1",
-            gateway,
-            name,
-        )
+    def count(self, tally: Mapping[tuple[str, str], int]) -> None:
+        """Add to the counters of (gateway or UNKNOWN, one of the closed list of codes)."""
+        for gateway, name in sorted(tally):  # in one order, as receivers may share the table
+            self._database.run(
+                "INSERT INTO counters (gateway, name, count) VALUES (?, ?, ?)"
+                " ON CONFLICT (gateway, name) DO UPDATE SET count = counters.count + excluded.count",
+                gateway,
+                name,
+                tally[gateway, name],
+            )
 
-    def refuse(self, gateway: str, topic: str, code: str, message: bytes, utc: int) -> None:
-        """Count a refusal and keep the message's first bytes; the oldest give way."""
+    def keep(self, gateway: str, topic: str, code: str, message: bytes, utc: int) -> None:
+        """Keep a refused message's first bytes; the oldest give way."""
         with self._database.transaction():
-            self.count(gateway, code)
             number = self._database.insert(
-                "INSERT INTO refused (at, gateway, topic, code, size, head) VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO refused (at, gateway, topic, code, size, head) VALUES (?, ?, ?, ?, ?, ?)"
+                " RETURNING number",
                 utc,
                 gateway,
-                topic[:255],
+                topic[:255].replace("\0", " "),
                 code,
                 len(message),
                 message[:KEPT_BYTES],

@@ -21,6 +21,7 @@ from lamppost_hub.database import Database
 from lamppost_hub.files import durable_write, private_folder
 from lamppost_hub.ledger import Ledger, Stream
 from lamppost_hub.note import malformed, open_note, sign_note, split_note
+from lamppost_hub.registry import Registry
 
 DAY = 86_400 * 1_000_000_000
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
@@ -116,6 +117,7 @@ class Checkpoints:
         earlier checkpoint, StoreError, OSError.
         """
         with self._database.transaction():
+            Registry(self._database).hold([gateway])
             (stream,) = [s for s in Ledger(self._database).streams(gateway) if s.epoch == epoch]
             size, _, frontier, note = self._last(stream)
             root = stream.frontier.root()

@@ -8,6 +8,7 @@ import gc
 import logging
 import re
 import signal
+import socket
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -117,6 +118,9 @@ class Hub:
         self._intake = Intake(database, keys, clock)
         self._archive = Archive(keys.hub, Registry(database).signer_of)
         self._choice = choice
+        self._owner = (
+            f"{receiver_name(choice.receiver)}@{socket.gethostname()}:{folder.root.resolve()}"
+        )
         self._lock = FileLock(folder.delivery_lock)
         self._sinks: list[ChosenSink] = []
         if self._lock.try_hold():  # a wrong setting shows at the start, not later
@@ -178,6 +182,7 @@ class Hub:
                     self._archive,
                     self._thread,
                     self._clock,
+                    owner=self._owner,
                     lanes=chosen.lanes,
                 )
                 self._forwarders.append(forwarder)

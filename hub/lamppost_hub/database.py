@@ -1,130 +1,122 @@
-"""One SQLite file under the registry and the ledger. The only importer of sqlite3 outside the sinks.
+"""What registry, ledger and queue need of a database: statements and durable transactions. No SQL of anybody's tables.
 
-WAL, synchronous=FULL: what a transaction has committed survives a power cut. Several processes may open the file
-(the receiver, the command line); a writer waits for the other. No SQL of anybody's tables stands here.
+Two keep it: `sqlite.py` (one file, the default) and `postgres.py` (receivers on several machines). The statements are
+written once, in what both understand, with `?` for values; where they differ a member of `Database` says it.
 """
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, Self, TypeAlias
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeAlias
 
 from lamppost.errors import StoreError
 
 Value: TypeAlias = str | int | bytes | None
 Row: TypeAlias = tuple[Any, ...]
 
-FORMAT = 1  # PRAGMA user_version of a file, unless its owner names another
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """Tables as SQLite writes them, statements parted by ";\\n", and their `version`.
+
+    `upgrades` holds, by version, what a database of an older version lacks. Where `creates_again` is true the
+    tables themselves are idempotent DDL, and are made before that.
+    """
+
+    tables: str
+    version: int = 1
+    upgrades: Mapping[int, str] = field(default_factory=dict)
+    creates_again: bool = False
+
+    def statements_from(self, found: int) -> list[str]:
+        """What brings a database of version `found` (0: an empty one) to this version."""
+        parts = [self.tables] if found == 0 or self.creates_again else []
+        if found:
+            parts += [
+                self.upgrades[n] for n in range(found + 1, self.version + 1) if n in self.upgrades
+            ]
+        return [statement for part in parts for statement in part.split(";\n")]
 
 
-class Database:
-    """A connection used by one thread at a time. Every sqlite3 error leaves as StoreError `hub.store`."""
+class Database(ABC):
+    """A connection used by one thread at a time. Every error of the store leaves as StoreError `hub.…`."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    @classmethod
-    def open(cls, path: Path, schema: str, version: int = FORMAT) -> Self:
-        """Open or create `path` and make sure that `schema` is in it, which is idempotent DDL where
-        `version` is above 1: a file of an older version gets what it lacks.
-
-        Raises StoreError `hub.store-newer` for a file of a later format and `hub.store` for what the disk refuses.
-        """
-        with _converted():
-            connection = sqlite3.connect(
-                path,
-                timeout=15.0,
-                isolation_level=None,
-                check_same_thread=False,
-                cached_statements=256,
-            )
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")
-            connection.execute("PRAGMA foreign_keys=ON")
-            connection.execute("PRAGMA wal_autocheckpoint=4000")
-            (found,) = connection.execute("PRAGMA user_version").fetchone()
-        database = cls(connection)
-        if found > version:
-            database.close()
-            raise StoreError(
-                f"{path} has format {found}, this program knows {version}",
-                code="hub.store-newer",
-                hint="start the newer lamppost-hub that wrote it",
-            )
-        if found < version:
-            with database.transaction():
-                for statement in schema.split(";\n"):
-                    database.run(statement)
-                database.run(f"PRAGMA user_version={version}")
-        return database
+    shared: ClassVar[bool]  # whether several machines may use it at a time
+    for_update: ClassVar[
+        str
+    ]  # ends a SELECT whose rows nobody else may change until the transaction ends
+    skip_locked: ClassVar[
+        str
+    ]  # the same for the rows of table `c`, leaving out those that somebody has
+    now: ClassVar[str]  # the store's own clock, UTC in whole seconds
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """BEGIN IMMEDIATE … COMMIT, durable when it ends without an exception, else nothing happened.
+        """Durable when it ends without an exception, else nothing happened. Inside another one it joins that one.
 
-        Inside another transaction it joins that one.
+        One writer at a time in SQLite. In PostgreSQL others write too: lock rows with `for_update`.
         """
-        if self._inside():
+        if self.inside():
             yield
             return
-        self.run("BEGIN IMMEDIATE")
+        self.begin()
         try:
             yield
-            self.run("COMMIT")
+            self.commit()
         except BaseException:
-            if self._inside():
-                self.run("ROLLBACK")
+            self.rollback()
             raise
 
-    @contextmanager
-    def snapshot(self) -> Iterator[None]:
+    @abstractmethod
+    def inside(self) -> bool:
+        """Whether a transaction is open."""
+
+    @abstractmethod
+    def begin(self) -> None:
+        """Open a transaction."""
+
+    @abstractmethod
+    def commit(self) -> None:
+        """Make it durable."""
+
+    @abstractmethod
+    def rollback(self) -> None:
+        """Forget it; never raises, and does nothing where none is open any more."""
+
+    @abstractmethod
+    def snapshot(self) -> AbstractContextManager[None]:
         """Everything read inside is of one moment; writers go on meanwhile."""
-        self.run("BEGIN")
-        try:
-            yield
-        finally:
-            self.run("ROLLBACK")
 
-    def _inside(self) -> bool:
-        return self._connection.in_transaction
-
+    @abstractmethod
     def run(self, sql: str, *values: Value) -> int:
         """Execute one statement; returns how many rows it changed."""
-        with _converted():
-            return self._connection.execute(sql, values).rowcount
 
-    def insert(self, sql: str, *values: Value) -> int:
-        """Execute one INSERT; returns the new row's number."""
-        with _converted():
-            return self._connection.execute(sql, values).lastrowid or 0
+    @abstractmethod
+    def rows(self, sql: str, *values: Value) -> Sequence[Row]:
+        """All rows."""
 
     def row(self, sql: str, *values: Value) -> Row | None:
         """The first row, or None."""
-        with _converted():
-            found: Row | None = self._connection.execute(sql, values).fetchone()
-            return found
+        found = self.rows(sql, *values)
+        return found[0] if found else None
 
-    def rows(self, sql: str, *values: Value) -> Sequence[Row]:
-        """All rows."""
-        with _converted():
-            return self._connection.execute(sql, values).fetchall()
+    def insert(self, sql: str, *values: Value) -> int:
+        """Execute one INSERT that ends with RETURNING the new row's number; returns that."""
+        found = self.row(sql, *values)
+        return int(found[0]) if found else 0
 
+    @abstractmethod
     def close(self) -> None:
-        """Close the file; an open transaction is rolled back."""
-        self._connection.close()
+        """Give it back; an open transaction is rolled back."""
 
 
-@contextmanager
-def _converted() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise StoreError(
-            f"the hub's database: {error}",
-            code="hub.store",
-            hint="check the disk of the hub's folder: free space, read-only mount, errors in the kernel log",
-            retry=True,
-        ) from error
+def newer(what: object, found: int, known: int) -> StoreError:
+    """A database that a later program wrote."""
+    return StoreError(
+        f"{what} has format {found}, this program knows {known}",
+        code="hub.store-newer",
+        hint="start the newer lamppost-hub that wrote it",
+    )

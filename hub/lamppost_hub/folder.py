@@ -11,16 +11,21 @@ from lamppost.errors import SiteError
 from lamppost_hub.files import durable_write, private_folder
 
 _ID = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?")
+_ADDRESS = re.compile(r"[!#-&(-\[\]-~]{1,1000}")
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.:-]{0,251}[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """hub.toml: the hub's id (the `aud` of every batch), and where its broker listens for gateways."""
+    """hub.toml: the hub's id (the `aud` of every batch), and where its broker listens for gateways.
+
+    `database` is the address of a PostgreSQL database without its password, "" for SQLite in the folder.
+    """
 
     id: str
     host: str
     port: int
+    database: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +66,13 @@ class HubFolder:
 
     @property
     def database(self) -> Path:
-        """Registry and ledger."""
+        """Registry and ledger, unless hub.toml names another database."""
         return self.root / "hub.sqlite"
+
+    @property
+    def password_file(self) -> Path:
+        """Passwords for PostgreSQL in the form of libpq's .pgpass, where there are any."""
+        return self.keys / "pgpass"
 
     @property
     def embedded_sink(self) -> Path:
@@ -111,6 +121,8 @@ class HubFolder:
         """Write hub.toml. It is the last file of `init`: where it stands, the hub is whole."""
         _check(settings)
         text = f'id = "{settings.id}"\nhost = "{settings.host}"\nport = {settings.port}\n'
+        if settings.database:
+            text += f"database = '{settings.database}'\n"
         durable_write(self.settings_file, text.encode(), mode=0o644)
 
     def settings(self) -> Settings:
@@ -126,13 +138,17 @@ class HubFolder:
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise _bad(f"{self.settings_file}: {error}") from error
         name, host, port = values.get("id"), values.get("host"), values.get("port")
+        database = values.pop("database", "")
         if set(values) != {"id", "host", "port"} or not (
-            isinstance(name, str) and isinstance(host, str) and type(port) is int
+            isinstance(name, str)
+            and isinstance(host, str)
+            and type(port) is int
+            and isinstance(database, str)
         ):
             raise _bad(
-                f"{self.settings_file}: exactly id (text), host (text) and port (number) belong there"
+                f"{self.settings_file}: id (text), host (text) and port (number) belong there, and database (text)"
             )
-        settings = Settings(name, host, port)
+        settings = Settings(name, host, port, database)
         _check(settings)
         return settings
 
@@ -146,6 +162,12 @@ def _check(settings: Settings) -> None:
         raise _bad(f"host {settings.host!r} is no host name or address")
     if not 0 < settings.port < 65536:
         raise _bad(f"port {settings.port}: 1 to 65535")
+    if settings.database:
+        if not _ADDRESS.fullmatch(settings.database):
+            raise _bad("database: printable characters without spaces and quotes")
+        from lamppost_hub.postgres import check_url  # late: most hubs do without
+
+        check_url(settings.database)
 
 
 def _bad(message: str) -> SiteError:

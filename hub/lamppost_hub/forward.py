@@ -1,5 +1,6 @@
 """From the archive to a sink: in order a gateway, several gateways at a time, again until it worked.
 
+Several receivers may drain one queue: a gateway is leased by one of them at a time.
 A failure that waiting can heal pauses that gateway's lane with a growing back-off; any other failure makes the batch
 a dead letter and the lane goes on. A batch may reach the sink twice (a kill between the sink's write and our
 bookmark), which is why sinks are idempotent.
@@ -20,7 +21,7 @@ from lamppost.errors import HubError, LamppostError, StoreError
 from lamppost_hub.backoff import Backoff
 from lamppost_hub.clock import Clock
 from lamppost_hub.delivery import Delivery
-from lamppost_hub.queue import Queue, Queued
+from lamppost_hub.queue import LEASE, Queue, Queued
 from lamppost_hub.sinks import Sink
 from lamppost_hub.thread import DatabaseThread
 
@@ -83,6 +84,7 @@ class Forwarder:
         thread: DatabaseThread,
         clock: Clock,
         *,
+        owner: str = "",
         lanes: int = 1,
         idle: float = 1.0,
     ) -> None:
@@ -92,6 +94,7 @@ class Forwarder:
         self._archive = archive
         self._thread = thread
         self._clock = clock
+        self._owner = owner
         self._lanes = asyncio.Semaphore(lanes)
         self._idle = idle
         self._news = asyncio.Event()
@@ -127,37 +130,43 @@ class Forwarder:
     async def round(self) -> bool:
         """Offer what waits, each gateway's next batches, to the sink; True if anything moved."""
         moved = await self._retry_dead_letters()
-        behind = await self._thread.call(self._queue.behind, self.name)
-        ready = [gateway for gateway in behind if not self._rests(gateway)]
+        resting = {gateway for gateway in self._paused if self._rests(gateway)}
+        claimed = await self._thread.call(self._queue.claim, self.name, self._owner, ROUND, resting)
+        lease = self._clock.monotonic()
         async with asyncio.TaskGroup() as lanes:
-            tasks = [lanes.create_task(self._lane(gateway)) for gateway in ready[:ROUND]]
+            tasks = [lanes.create_task(self._lane(gateway, lease)) for gateway in claimed]
         return any(task.result() for task in tasks) or moved
 
-    async def _lane(self, gateway: str) -> bool:
+    async def _lane(self, gateway: str, lease: float) -> bool:
         async with self._lanes:
             try:
-                return await self._drain(gateway)
+                return await self._drain(gateway, lease)
             except StoreError as error:
                 self._pause(gateway, error)
                 return False
 
-    async def _drain(self, gateway: str) -> bool:
-        waiting = await self._thread.call(self._queue.next_of, self.name, gateway, LANE)
+    async def _drain(self, gateway: str, lease: float) -> bool:
+        """The gateway's next batches; `lease` is when it was last known to be ours alone."""
         reached = 0
         try:
-            for queued in waiting:
+            for queued in await self._thread.call(self._queue.next_of, self.name, gateway, LANE):
+                if self._clock.monotonic() - lease > LEASE / 4:
+                    lease = self._clock.monotonic()
+                    if not await self._thread.call(
+                        self._queue.renew, self.name, gateway, self._owner
+                    ):
+                        break
                 if await self._offer(queued) is Offered.LATER:
                     break
                 reached = queued.position
         finally:
-            if reached:
-                await self._thread.call(self._queue.delivered, self.name, gateway, reached)
+            await self._thread.call(self._queue.drained, self.name, gateway, self._owner, reached)
         return reached > 0
 
     async def _offer(self, queued: Queued) -> Offered:
         try:
             delivery = await self._thread.call(self._archive.delivery, queued)
-            await self._sink.write(delivery)
+            await self._write(delivery)
         except LamppostError as error:
             if error.retry:
                 self._pause(queued.gateway, error)
@@ -171,6 +180,19 @@ class Forwarder:
             return Offered.PARKED
         self._paused.pop(queued.gateway, None)
         return Offered.WRITTEN
+
+    async def _write(self, delivery: Delivery) -> None:
+        """A write ends before the lease does, or another receiver would write beside it."""
+        try:
+            async with asyncio.timeout(LEASE / 2):
+                await self._sink.write(delivery)
+        except TimeoutError as error:
+            raise HubError(
+                f"no answer within {LEASE // 2} s",
+                code="sink.slow",
+                hint="look at the load of the sink; the batch is offered again",
+                retry=True,
+            ) from error
 
     def _rests(self, gateway: str) -> bool:
         until, _ = self._paused.get(gateway, (0.0, None))
@@ -205,8 +227,12 @@ class Forwarder:
         )
 
     async def _retry_dead_letters(self) -> bool:
-        moved = False
-        for queued in await self._thread.call(self._queue.retried, self.name, LANE):
+        moved, reached = False, 0
+        for _ in range(LANE):
+            queued = await self._thread.call(self._queue.retried, self.name, self._owner, reached)
+            if queued is None:
+                break
+            reached = queued.position
             if self._rests(queued.gateway):
                 continue
             offered = await self._offer(queued)

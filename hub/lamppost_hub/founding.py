@@ -24,16 +24,29 @@ from lamppost_hub.folder import HubFolder, Settings
 from lamppost_hub.intake import HubKeys
 from lamppost_hub.ledger import Ledger
 from lamppost_hub.registry import Registry
-from lamppost_hub.schema import SCHEMA, VERSION
+from lamppost_hub.schema import NAMESPACE, SCHEMA
+from lamppost_hub.sqlite import SqliteDatabase
 
 DEVICE_ROOT, DEVICE_CA, SERVER_CA = "device-root", "device-ca", "server-ca"
 RESET_TYPE = "application/vnd.lamppost.reset+cbor"
 
 
 def open_database(folder: HubFolder) -> Database:
-    """hub.sqlite. Raises StoreError as `Database.open`, SiteError where there is no hub."""
-    folder.settings()
-    return Database.open(folder.database, SCHEMA, VERSION)
+    """hub.sqlite, or the PostgreSQL database that hub.toml names, which is connected when it is first used.
+
+    Raises StoreError as `SqliteDatabase.open`, SiteError where there is no hub.
+    """
+    return _database(folder, folder.settings())
+
+
+def _database(folder: HubFolder, settings: Settings) -> Database:
+    if not settings.database:
+        return SqliteDatabase.open(folder.database, SCHEMA)
+    from lamppost_hub.postgres import PostgresDatabase  # late: most hubs do without
+
+    return PostgresDatabase(
+        settings.database, NAMESPACE, SCHEMA, password_file=folder.password_file
+    )
 
 
 def found(
@@ -53,7 +66,10 @@ def found(
         create_signing_key(folder.keys / "signing-1.pem")
     if not folder.encryption_keys():
         create_encryption_key(folder.keys / "encryption-1.pem")
-    Database.open(folder.database, SCHEMA, VERSION).close()
+    database = _database(folder, settings)
+    with database.transaction():  # the tables are made, or the database refuses now and not later
+        pass
+    database.close()
     folder.write_settings(settings)
 
 
@@ -101,7 +117,9 @@ def approve(
     utc = clock.utc()
     devices = Authority.load(folder.ca, DEVICE_CA)
     issued = devices.issue_gateway(request.gateway, request.csr_pem.encode(), utc)
-    Registry(database).enrol(request.gateway, request.envelope_key, issued, utc, replace=replace)
+    Registry(database).enrol(
+        request.gateway, request.envelope_key, issued, utc, board=request.board, replace=replace
+    )
     return issued, _bundle(folder, request.gateway, issued)
 
 
@@ -130,6 +148,7 @@ def approve_epoch(
     """
     ledger = Ledger(database)
     with database.transaction():
+        Registry(database).hold([gateway])
         before = [
             {"epoch": stream.epoch, "size": stream.size, "head": stream.head}
             for stream in ledger.streams(gateway)

@@ -6,6 +6,7 @@ A group of messages shares one transaction, and so one flush of the disk; nothin
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,7 +14,7 @@ from lamppost.envelope import codec
 from lamppost.envelope.keys import DecryptionKey, Signer
 from lamppost.envelope.receipt import issue_receipt, issue_statement
 from lamppost.envelope.refusal import EnvelopeError
-from lamppost.envelope.seal import Opened, open_message
+from lamppost.envelope.seal import Opened, is_name, open_message
 from lamppost_hub.books import DUPLICATES, UNKNOWN, Books
 from lamppost_hub.clock import Clock
 from lamppost_hub.database import Database
@@ -95,6 +96,8 @@ class Intake:
         )
         booked: list[tuple[Opened, Outcome]] = []
         with self._database.transaction():
+            # In one order everywhere, so that receivers who share a database never wait for one another in a circle.
+            self._registry.hold(sorted({batch.header.gateway for _, batch in opened}))
             for message, batch in opened:
                 outcome = self._book(message, batch, utc)
                 if isinstance(outcome, _Refusal):
@@ -103,7 +106,8 @@ class Intake:
                     booked.append((batch, outcome))
             for message, refusal in refused:
                 label = refusal.gateway or UNKNOWN
-                self._books.refuse(label, message.topic, refusal.code, message.payload, utc)
+                self._books.keep(label, message.topic, refusal.code, message.payload, utc)
+            self._books.count(_tally(booked, refused))
         return self._answers(booked, refused)
 
     def _open(self, message: Incoming) -> Opened | _Refusal:
@@ -139,12 +143,7 @@ class Intake:
             return _Refusal(code, header.gateway, said)
         outcome = self._ledger.accept(batch, utc, len(message.payload))
         self._registry.seen(header.gateway, utc)
-        if isinstance(outcome, New | Missing):
-            if isinstance(outcome, Missing):
-                self._books.count(header.gateway, outcome.code)
-            return outcome
-        if isinstance(outcome, Duplicate):
-            self._books.count(header.gateway, DUPLICATES)
+        if isinstance(outcome, New | Missing | Duplicate):
             return outcome
         return _Refusal(outcome.code, header.gateway, said)
 
@@ -209,9 +208,22 @@ class Intake:
             )
 
 
+def _tally(
+    booked: Sequence[tuple[Opened, Outcome]], refused: Sequence[tuple[Incoming, _Refusal]]
+) -> Counter[tuple[str, str]]:
+    """What the counters of (gateway, code) get from a group."""
+    tally = Counter((refusal.gateway or UNKNOWN, refusal.code) for _, refusal in refused)
+    for batch, outcome in booked:
+        if isinstance(outcome, Duplicate):
+            tally[batch.header.gateway, DUPLICATES] += 1
+        elif isinstance(outcome, Missing):
+            tally[batch.header.gateway, outcome.code] += 1
+    return tally
+
+
 def _gateway_of(topic: str) -> str | None:
     parts = topic.split("/")
-    if len(parts) == 3 and parts[0] == "lamppost" and parts[2] in (UP, ALERT):
+    if len(parts) == 3 and parts[0] == "lamppost" and is_name(parts[1]) and parts[2] in (UP, ALERT):
         return parts[1]
     return None
 

@@ -177,7 +177,7 @@ class Ledger:
         self._database.run(
             "DELETE FROM streams WHERE state = 'epoch-pending' AND number IN ("
             "SELECT s.number FROM streams s JOIN gateways g ON g.number = s.gateway"
-            " WHERE g.id = ? AND s.state = 'epoch-pending' ORDER BY s.number DESC LIMIT -1 OFFSET ?)",
+            " WHERE g.id = ? AND s.state = 'epoch-pending' ORDER BY s.number DESC LIMIT 1000000 OFFSET ?)",
             gateway,
             MAX_PENDING,
         )
@@ -217,7 +217,7 @@ class Ledger:
         path = frontier.append_with_path(opened.leaf)
         position = self._database.insert(
             "INSERT INTO entries (gateway, stream, seq, first, count, received, digest, leaf, path, body)"
-            " SELECT gateway, number, ?, ?, ?, ?, ?, ?, ?, ? FROM streams WHERE number = ?",
+            " SELECT gateway, number, ?, ?, ?, ?, ?, ?, ?, ? FROM streams WHERE number = ? RETURNING position",
             header.seq,
             header.first,
             header.count,

@@ -2,10 +2,14 @@
 
 A batch is therefore durably queued by the very transaction that books it. What a sink refuses for good goes to its
 dead letters and the cursor moves on; an operator may queue a dead letter again.
+
+Receivers share the work by leases: who claims a gateway's cursor is the only one to write that gateway's batches until
+the lease ends, by the database's clock, or is given back.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from lamppost_hub.database import Database
@@ -44,6 +48,8 @@ _ENTRY = (
     "SELECT e.position, g.id, s.epoch, e.seq, e.first, e.count, e.received, e.body FROM entries e"
     " JOIN streams s ON s.number = e.stream JOIN gateways g ON g.number = e.gateway"
 )
+LEASE = 60  # seconds
+
 _BEHIND = (
     " FROM gateways g LEFT JOIN cursors c ON c.gateway = g.number AND c.sink = ?"
     " WHERE g.head > coalesce(c.through, 0)"
@@ -62,10 +68,60 @@ class Queue:
             row[0] for row in self._database.rows("SELECT DISTINCT sink FROM cursors ORDER BY sink")
         ]
 
-    def behind(self, sink: str) -> list[str]:
-        """Gateways that have something for this sink, the longest waiting first."""
-        rows = self._database.rows(f"SELECT g.id{_BEHIND} ORDER BY coalesce(c.through, 0)", sink)
-        return [row[0] for row in rows]
+    def claim(self, sink: str, owner: str, limit: int, resting: Collection[str] = ()) -> list[str]:
+        """Lease gateways that have something for this sink and are nobody else's, the longest waiting first.
+
+        Those that rest are left to others.
+        """
+        with self._database.transaction():
+            self._database.run(
+                "INSERT INTO cursors (sink, gateway, through) SELECT ?, g.number, 0 FROM gateways g WHERE g.head > 0"
+                " AND NOT EXISTS (SELECT 1 FROM cursors c WHERE c.sink = ? AND c.gateway = g.number)"
+                " ORDER BY g.number ON CONFLICT (sink, gateway) DO NOTHING",
+                sink,
+                sink,
+            )
+            rows = self._database.rows(
+                "SELECT g.number, g.id FROM cursors c JOIN gateways g ON g.number = c.gateway"
+                " WHERE c.sink = ? AND g.head > c.through"
+                f" AND (c.owner = ? OR c.lease <= {self._database.now})"
+                f" ORDER BY c.through LIMIT ?{self._database.skip_locked}",
+                sink,
+                owner,
+                limit + len(resting),
+            )
+            rows = [row for row in rows if row[1] not in resting][:limit]
+            for number, _ in rows:
+                self._database.run(
+                    f"UPDATE cursors SET owner = ?, lease = {self._database.now} + ? WHERE sink = ? AND gateway = ?",
+                    owner,
+                    LEASE,
+                    sink,
+                    number,
+                )
+        return [row[1] for row in rows]
+
+    def renew(self, sink: str, gateway: str, owner: str) -> bool:
+        """Begin the lease anew; False where it ended and somebody else has the gateway."""
+        changed = self._database.run(
+            f"UPDATE cursors SET lease = {self._database.now} + ? WHERE sink = ? AND owner = ?"
+            " AND gateway = (SELECT number FROM gateways WHERE id = ?)",
+            LEASE,
+            sink,
+            owner,
+            gateway,
+        )
+        return changed == 1
+
+    def release(self, sink: str, gateway: str, owner: str) -> None:
+        """Let others have the gateway."""
+        self._database.run(
+            "UPDATE cursors SET lease = 0 WHERE sink = ? AND owner = ?"
+            " AND gateway = (SELECT number FROM gateways WHERE id = ?)",
+            sink,
+            owner,
+            gateway,
+        )
 
     def backlog(self, sink: str) -> int:
         """How many batches this sink has not got yet, dead letters not counted."""
@@ -89,11 +145,22 @@ class Queue:
         )
         return [Queued(*row) for row in rows]
 
+    def drained(self, sink: str, gateway: str, owner: str, position: int) -> None:
+        """The sink has all up to `position` (0: nothing more than before), and others may have the gateway."""
+        with self._database.transaction():
+            if position:
+                self.delivered(sink, gateway, position)
+            self.release(sink, gateway, owner)
+
     def delivered(self, sink: str, gateway: str, position: int) -> None:
-        """The sink has all of this gateway's batches up to `position`; durable when the transaction commits."""
+        """The sink has all of this gateway's batches up to `position`; durable when the transaction commits.
+
+        True whoever says it, so nobody's lease is asked for and none is changed.
+        """
         self._database.run(
             "INSERT INTO cursors (sink, gateway, through) SELECT ?, number, ? FROM gateways WHERE id = ?"
-            " ON CONFLICT (sink, gateway) DO UPDATE SET through = max(through, excluded.through)",
+            " ON CONFLICT (sink, gateway) DO UPDATE SET through ="
+            " CASE WHEN excluded.through > cursors.through THEN excluded.through ELSE cursors.through END",
             sink,
             position,
             gateway,
@@ -114,15 +181,30 @@ class Queue:
             )
             self.delivered(sink, queued.gateway, queued.position)
 
-    def retried(self, sink: str, limit: int) -> list[Queued]:
-        """Dead letters that an operator queued again."""
-        rows = self._database.rows(
-            _ENTRY + " JOIN dead_letters d ON d.position = e.position"
-            " WHERE d.sink = ? AND d.state = 'queued' ORDER BY e.position LIMIT ?",
-            sink,
-            limit,
-        )
-        return [Queued(*row) for row in rows]
+    def retried(self, sink: str, owner: str, after: int = 0) -> Queued | None:
+        """Lease the next dead letter behind position `after` that an operator queued again and nobody else has."""
+        with self._database.transaction():
+            found = self._database.row(
+                "SELECT c.number FROM dead_letters c WHERE c.sink = ? AND c.state = 'queued' AND c.position > ?"
+                f" AND (c.owner = ? OR c.lease <= {self._database.now})"
+                f" ORDER BY c.position LIMIT 1{self._database.skip_locked}",
+                sink,
+                after,
+                owner,
+            )
+            if found is None:
+                return None
+            self._database.run(
+                f"UPDATE dead_letters SET owner = ?, lease = {self._database.now} + ? WHERE number = ?",
+                owner,
+                LEASE,
+                found[0],
+            )
+            (letter,) = self._database.rows(
+                _ENTRY + " JOIN dead_letters d ON d.position = e.position WHERE d.number = ?",
+                found[0],
+            )
+        return Queued(*letter)
 
     def unpark(self, sink: str, position: int) -> None:
         """A dead letter reached the sink after all."""

@@ -5,6 +5,7 @@ A key is never forgotten: the archive stays verifiable after its gateway was rev
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lamppost.envelope.keys import PublicKey
@@ -54,7 +55,7 @@ class Registry:
     def keys_of(self, gateway: str) -> tuple[PublicKey, ...]:
         """Every envelope key it ever had, the current one last. Raises TrustError `registry.unknown-gateway`."""
         rows = self._database.rows(
-            "SELECT pem FROM keys WHERE gateway = ? ORDER BY state DESC, rowid",
+            "SELECT pem FROM keys WHERE gateway = ? ORDER BY state DESC, number",
             self._number(gateway),
         )
         return tuple(PublicKey.from_pem(row[0]) for row in rows)
@@ -73,40 +74,120 @@ class Registry:
         """Whether a gateway of that id was ever enrolled."""
         return self._database.row("SELECT 1 FROM gateways WHERE id = ?", gateway) is not None
 
+    def hold(self, gateways: Sequence[str]) -> None:
+        """Keep everybody else from booking for these gateways, or changing them, until the transaction ends."""
+        if gateways and self._database.shared:  # else the transaction has locked it all
+            places = ", ".join("?" * len(gateways))
+            self._database.rows(
+                f"SELECT number FROM gateways WHERE id IN ({places}) ORDER BY id{self._database.for_update}",
+                *gateways,
+            )
+
+    def current_key(self, gateway: str) -> bytes | None:
+        """The id of the envelope key that may sign for an active or quarantined gateway, else None."""
+        row = self._database.row(
+            "SELECT k.kid FROM gateways g JOIN keys k ON k.gateway = g.number AND k.state = 'current'"
+            " WHERE g.id = ? AND g.state <> 'revoked'",
+            gateway,
+        )
+        return None if row is None else bytes(row[0])
+
+    def holder_of(self, serial: str) -> str | None:
+        """The gateway that a certificate (serial number, hexadecimal) was issued to, whatever its state."""
+        row = self._database.row(
+            "SELECT g.id FROM certificates c JOIN gateways g ON g.number = c.gateway WHERE c.serial = ?",
+            serial,
+        )
+        return None if row is None else str(row[0])
+
+    def state_of(self, gateway: str) -> str:
+        """Active, revoked or quarantined. Raises TrustError `registry.unknown-gateway`."""
+        row = self._database.row(
+            "SELECT state FROM gateways WHERE number = ?", self._number(gateway)
+        )
+        assert row is not None
+        return str(row[0])
+
+    def certified(self, gateway: str, issued: Issued, utc: int) -> None:
+        """Note another certificate of a known gateway. Raises TrustError `registry.unknown-gateway`."""
+        self._database.run(
+            "INSERT INTO certificates (serial, gateway, issued, not_after, pem) VALUES (?, ?, ?, ?, ?)",
+            issued.serial,
+            self._number(gateway),
+            utc,
+            issued.not_after,
+            issued.pem,
+        )
+
     def enrol(
-        self, gateway: str, key: PublicKey, issued: Issued, utc: int, *, replace: bool = False
+        self,
+        gateway: str,
+        key: PublicKey,
+        issued: Issued,
+        utc: int,
+        *,
+        board: str = "",
+        replace: bool = False,
     ) -> None:
         """Take a gateway in, or give a known one another certificate.
 
-        Another key for a known id, or a revoked gateway, needs `replace` (the operator says that the hardware is
-        new, or that the gateway was found). A key that belongs to another id is a cloned card and always refused.
-        Raises TrustError `registry.key-taken`, `registry.key-differs`, `registry.revoked`, `ca.gateway-id`.
+        Another key or board for a known id, or a revoked gateway, needs `replace` (the operator says that the
+        hardware is new, or that the gateway was found). A key that belongs to another id is a cloned card and always
+        refused; so is a `board` (its serial number, "" where it has none) that another gateway in service has.
+        Raises TrustError `registry.key-taken`, `registry.key-differs`, `registry.board-taken`,
+        `registry.board-differs`, `registry.revoked`, `ca.gateway-id`.
         """
         check_gateway_id(gateway)
         with self._database.transaction():
+            self.hold([gateway])
             self._check_key(gateway, key, replace=replace)
+            if board:
+                self._check_board(gateway, board, replace=replace)
             self._database.run(
                 "INSERT INTO gateways (id, state, enrolled) VALUES (?, 'active', ?) ON CONFLICT (id) DO UPDATE"
-                " SET state = CASE state WHEN 'revoked' THEN 'active' ELSE state END",
+                " SET state = CASE gateways.state WHEN 'revoked' THEN 'active' ELSE gateways.state END",
                 gateway,
                 utc,
             )
             number = self._number(gateway)
             self._database.run("UPDATE keys SET state = 'retired' WHERE gateway = ?", number)
             self._database.run(
-                "INSERT INTO keys (kid, gateway, pem, state) VALUES (?, ?, ?, 'current')"
+                "INSERT INTO keys (kid, gateway, pem, state, number)"
+                " SELECT ?, ?, ?, 'current', coalesce(max(number), 0) + 1 FROM keys WHERE true"
                 " ON CONFLICT (kid) DO UPDATE SET state = 'current'",
                 key.kid,
                 number,
                 key.pem().encode(),
             )
-            self._database.run(
-                "INSERT INTO certificates (serial, gateway, issued, not_after, pem) VALUES (?, ?, ?, ?, ?)",
-                issued.serial,
-                number,
-                utc,
-                issued.not_after,
-                issued.pem,
+            self.certified(gateway, issued, utc)
+            if board:
+                self._database.run("DELETE FROM boards WHERE gateway = ?", number)
+                self._database.run(
+                    "INSERT INTO boards (gateway, serial) VALUES (?, ?)", number, board
+                )
+
+    def _check_board(self, gateway: str, board: str, *, replace: bool) -> None:
+        owner = self._database.row(
+            "SELECT g.id FROM boards b JOIN gateways g ON g.number = b.gateway"
+            " WHERE b.serial = ? AND g.id <> ? AND g.state <> 'revoked'",
+            board,
+            gateway,
+        )
+        if owner is not None:
+            raise TrustError(
+                f"the board {board} is claimed by {owner[0]} already",
+                code="registry.board-taken",
+                hint=f"is {owner[0]} out of service? lamppost-hub enrol revoke DIR {owner[0]}, then enrol again",
+            )
+        known = self._database.row(
+            "SELECT b.serial FROM boards b JOIN gateways g ON g.number = b.gateway WHERE g.id = ?",
+            gateway,
+        )
+        if known is not None and known[0] != board and not replace:
+            raise TrustError(
+                f"{gateway} was enrolled on the board {known[0]}, this is {board}",
+                code="registry.board-differs",
+                hint="a copied card, unless the board was replaced: lamppost-hub enrol token DIR … --replace",
             )
 
     def _check_key(self, gateway: str, key: PublicKey, *, replace: bool) -> None:

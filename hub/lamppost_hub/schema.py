@@ -1,10 +1,12 @@
-"""The tables of hub.sqlite. What each column means and which states there are: docs/formats/ledger.md."""
+"""The hub's tables. What each column means and which states there are: docs/formats/ledger.md."""
 
 from __future__ import annotations
 
-VERSION = 2  # 1 had no checkpoints
+from lamppost_hub.database import Schema
 
-SCHEMA = """
+NAMESPACE = "lamppost_hub"  # where they are in PostgreSQL
+
+_TABLES = """
 CREATE TABLE IF NOT EXISTS gateways (
   number INTEGER PRIMARY KEY,
   id TEXT NOT NULL UNIQUE,
@@ -17,7 +19,9 @@ CREATE TABLE IF NOT EXISTS keys (
   kid BLOB PRIMARY KEY,
   gateway INTEGER NOT NULL REFERENCES gateways,
   pem BLOB NOT NULL,
-  state TEXT NOT NULL CHECK (state IN ('current', 'retired'))
+  state TEXT NOT NULL CHECK (state IN ('current', 'retired')),
+  number INTEGER NOT NULL DEFAULT 0,
+  sealed_for BLOB
 ) STRICT;
 CREATE TABLE IF NOT EXISTS certificates (
   serial TEXT PRIMARY KEY,
@@ -25,6 +29,16 @@ CREATE TABLE IF NOT EXISTS certificates (
   issued INTEGER NOT NULL,
   not_after INTEGER NOT NULL,
   pem BLOB NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS boards (
+  gateway INTEGER PRIMARY KEY REFERENCES gateways,
+  serial TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS tokens (
+  gateway TEXT PRIMARY KEY,
+  digest BLOB NOT NULL,
+  until INTEGER NOT NULL,
+  replaces INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS streams (
   number INTEGER PRIMARY KEY,
@@ -78,6 +92,8 @@ CREATE TABLE IF NOT EXISTS cursors (
   sink TEXT NOT NULL,
   gateway INTEGER NOT NULL REFERENCES gateways,
   through INTEGER NOT NULL,
+  owner TEXT NOT NULL DEFAULT '',
+  lease INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (sink, gateway)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS dead_letters (
@@ -88,6 +104,8 @@ CREATE TABLE IF NOT EXISTS dead_letters (
   code TEXT NOT NULL,
   reason TEXT NOT NULL,
   at INTEGER NOT NULL,
+  owner TEXT NOT NULL DEFAULT '',
+  lease INTEGER NOT NULL DEFAULT 0,
   UNIQUE (sink, position)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS refused (
@@ -106,3 +124,18 @@ CREATE TABLE IF NOT EXISTS counters (
   PRIMARY KEY (gateway, name)
 ) STRICT, WITHOUT ROWID
 """
+
+_CLAIMS = """ALTER TABLE cursors ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+ALTER TABLE cursors ADD COLUMN lease INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE dead_letters ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+ALTER TABLE dead_letters ADD COLUMN lease INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE keys ADD COLUMN number INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE keys ADD COLUMN sealed_for BLOB;
+UPDATE keys SET number = rowid"""
+
+SCHEMA = Schema(
+    _TABLES,
+    version=4,  # 1 had no checkpoints, 2 no tokens and boards, 3 no leases and no note of whom a gateway seals for
+    upgrades={4: _CLAIMS},
+    creates_again=True,
+)

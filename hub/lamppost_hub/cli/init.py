@@ -32,16 +32,28 @@ from lamppost_hub.cli.main import finish, hub_argument, json_option
     type=click.Path(path_type=Path, file_okay=False),
     help="where the root keys go, such as a mounted stick; default: DIR/offline",
 )
+@click.option(
+    "--database",
+    default="",
+    metavar="URL",
+    help="PostgreSQL instead of SQLite: postgresql://USER@HOST/DATABASE, without the password",
+)
 @json_option
 def command(
-    root: Path, hub_id: str, host: str, port: int, offline: Path | None, as_json: bool
+    root: Path,
+    hub_id: str,
+    host: str,
+    port: int,
+    offline: Path | None,
+    database: str,
+    as_json: bool,
 ) -> None:
     """Make a hub in DIR: certificate authorities, the broker's and the receiver's certificate, the hub's keys."""
     from lamppost_hub.clock import SystemClock
     from lamppost_hub.folder import HubFolder, Settings
     from lamppost_hub.founding import found
 
-    settings = Settings(hub_id, host, port)
+    settings = Settings(hub_id, host, port, database)
     folder = HubFolder(root)
     found(folder, settings, SystemClock(), offline=offline)
     keys = offline or folder.offline

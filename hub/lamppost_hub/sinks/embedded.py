@@ -11,9 +11,10 @@ from typing import Any
 import orjson
 
 from lamppost.ngsild.broker import Entity, instances_of, moment
-from lamppost_hub.database import Database
+from lamppost_hub.database import Database, Schema
 from lamppost_hub.delivery import GAP, Delivery, check, measured
 from lamppost_hub.sinks.worker import Worker
+from lamppost_hub.sqlite import SqliteDatabase
 
 _SCHEMA = """
 CREATE TABLE deliveries (
@@ -45,7 +46,7 @@ class EmbeddedSink:
     @classmethod
     def open(cls, path: Path) -> EmbeddedSink:
         """Open or create the store. Raises StoreError."""
-        return cls(Database.open(path, _SCHEMA), path)
+        return cls(SqliteDatabase.open(path, Schema(_SCHEMA)), path)
 
     async def write(self, delivery: Delivery) -> None:
         """Take a delivery; durable when this returns. Raises HubError `sink.disk` or `sink.payload`."""
@@ -102,7 +103,8 @@ class EmbeddedSink:
                 int(found[0])
                 if found
                 else self._database.insert(
-                    "INSERT INTO series (entity, attribute, dataset, gateway) VALUES (?, ?, ?, ?)",
+                    "INSERT INTO series (entity, attribute, dataset, gateway) VALUES (?, ?, ?, ?)"
+                    " RETURNING number",
                     *key,
                     gateway,
                 )

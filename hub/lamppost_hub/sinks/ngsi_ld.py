@@ -16,9 +16,10 @@ import httpx
 
 from lamppost.errors import HubError, SiteError
 from lamppost.ngsild.broker import Api, Broker, ClientCredentials, History, Key, Outcome
-from lamppost_hub.database import Database
+from lamppost_hub.database import Database, Schema
 from lamppost_hub.delivery import Delivery, check
 from lamppost_hub.sinks.worker import Worker
+from lamppost_hub.sqlite import SqliteDatabase
 
 MEMORY = "ngsi-ld.sqlite"
 TIMEOUT = 30.0
@@ -114,7 +115,7 @@ class BrokerMemory:
     @classmethod
     def open(cls, path: Path) -> BrokerMemory:
         """Open or create it. Raises StoreError."""
-        return cls(Database.open(path, _SCHEMA), path)
+        return cls(SqliteDatabase.open(path, Schema(_SCHEMA)), path)
 
     async def newest(self, identities: Sequence[str]) -> Mapping[Key, int]:
         """The moments last written for these entities."""
@@ -137,7 +138,8 @@ class BrokerMemory:
                 for key, at in written.items():
                     self._database.run(
                         "INSERT INTO newest VALUES (?, ?, ?, ?)"
-                        " ON CONFLICT DO UPDATE SET at = max(at, excluded.at)",
+                        " ON CONFLICT (entity, attribute, dataset) DO UPDATE SET at ="
+                        " CASE WHEN excluded.at > newest.at THEN excluded.at ELSE newest.at END",
                         *key,
                         at,
                     )
@@ -178,7 +180,7 @@ class BrokerMemory:
                 self._database.run("UPDATE jobs SET done = 1 WHERE job = ?", job)
                 self._database.run(
                     "DELETE FROM jobs WHERE number IN (SELECT number FROM jobs WHERE gateway = ? AND done = 1"
-                    " ORDER BY number DESC LIMIT -1 OFFSET ?)",
+                    " ORDER BY number DESC LIMIT 1000000 OFFSET ?)",
                     job.partition("/")[0],
                     KEPT_JOBS,
                 )

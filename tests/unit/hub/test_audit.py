@@ -18,16 +18,13 @@ import cbor2
 import pytest
 
 from lamppost.envelope.keys import FileSigner, create_signing_key
-from lamppost.envelope.receipt import Statement
 from lamppost.envelope.seal import Sealed
-from lamppost.errors import LamppostError, TrustError
+from lamppost.errors import TrustError
 from lamppost_hub import founding
 from lamppost_hub.archive import FileArchive, write_archive
 from lamppost_hub.audit import Break, Report
 from lamppost_hub.cli import main
 from lamppost_hub.inspection import Order, audit_file, audit_folder, hub_archive
-from lamppost_hub.intake import Intake
-from lamppost_hub.ledger import Ledger
 from unit.hub.world import EPOCH, LATER_EPOCH, START, HubWorld, SealingGateway, payload
 
 DAY = 86_400 * 10**9
@@ -454,51 +451,3 @@ def test_another_party_checks_a_proof_with_the_lines_of_the_document(
     ):
         proof.write_text(json.dumps({**other, part: altered}))
         assert check().returncode == 1, part
-
-
-def test_a_hub_restored_from_yesterday(
-    world: HubWorld, gateway: SealingGateway, tmp_path: Path
-) -> None:
-    """docs/explanation/restored-hub.md, step by step."""
-    send(world, gateway, 10)
-    sign(world)
-    (tmp_path / "backup").mkdir()
-    world.database.run("VACUUM INTO ?", str(tmp_path / "backup" / "hub.sqlite"))
-    world.clock.ns += DAY
-    send(world, gateway, 4)
-    note = sign(world)
-    world.database.close()
-    for part in world.folder.root.glob("hub.sqlite*"):
-        part.unlink()
-    shutil.copy(tmp_path / "backup" / "hub.sqlite", world.folder.database)
-    world.database = founding.open_database(world.folder)
-    world.intake = Intake(world.database, founding.load_keys(world.folder), world.clock)
-
-    # The gateway goes on; the hub asks for what it has receipted before.
-    (answer,) = world.intake.take([gateway.next()]).answers
-    assert gateway.read(answer) == Statement("resend", "ledger.missing", EPOCH, 14, 10)
-    # No shorter log gets a checkpoint, and the audit names what is gone.
-    with pytest.raises(LamppostError) as refused:
-        sign(world)
-    assert refused.value.code == "checkpoint.behind"
-    found = broken(world)
-    assert found.what == f"batches 10 to 13 are missing: {note.name} proves 14, 10 are here"
-    # Other batches under those numbers end in a contradiction of the note, even when the log is long enough again.
-    restored = (tmp_path / "restored.sqlite").as_posix()
-    world.database.run("VACUUM INTO ?", restored)
-    twin = SealingGateway(gateway.identity, batches=gateway.batches[:10], readings=100)
-    world.intake.take([twin.next(content=payload(700 + n)) for n in range(6)])
-    with pytest.raises(LamppostError) as refused:
-        sign(world)
-    assert refused.value.code == "checkpoint.inconsistent"
-    assert (broken(world).code, broken(world).seq) == ("audit.root", 13)
-    # A gateway that still holds the bytes makes the log what it was, root for root.
-    world.database.close()
-    shutil.copy(restored, world.folder.database)
-    world.database = founding.open_database(world.folder)
-    world.intake = Intake(world.database, founding.load_keys(world.folder), world.clock)
-    assert world.intake.take([gateway.again(seq) for seq in range(10, 15)]).new == 5
-    sign(world)
-    assert look(world).broken is None
-    assert look(world).streams[0].covered == 15
-    assert Ledger(world.database).streams()[0].size == 15

@@ -38,11 +38,6 @@ NEUMANN_NOTE = (
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> HubWorld:
-    return HubWorld.make(tmp_path)
-
-
-@pytest.fixture
 def gateway(world: HubWorld) -> SealingGateway:
     return world.enrol()
 
@@ -248,11 +243,14 @@ async def test_the_receiver_makes_it_by_itself(world: HubWorld, gateway: Sealing
     assert opened(world).due(SystemClock().utc()) == []
 
 
-def test_a_ledger_of_the_first_format_gets_the_table(
-    world: HubWorld, gateway: SealingGateway
-) -> None:
+def test_a_ledger_of_the_first_format_gets_the_table(tmp_path: Path) -> None:
+    world = HubWorld.make(tmp_path)
+    gateway = world.enrol()
     send(world, gateway, 2)
     world.database.run("DROP TABLE checkpoints")
+    for table, column in (("cursors", "owner"), ("cursors", "lease"), ("keys", "number"),
+                          ("dead_letters", "owner"), ("dead_letters", "lease"), ("keys", "sealed_for")):  # fmt: skip
+        world.database.run(f"ALTER TABLE {table} DROP COLUMN {column}")
     world.database.run("PRAGMA user_version=1")
     world.reopen()
     assert opened(world).make("gw-1", EPOCH, 1).checkpoint.size == 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -42,11 +41,6 @@ def waits() -> HubError:
 
 def never() -> HubError:
     return HubError("no such attribute", code="sink.refused", hint="", retry=False)
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> HubWorld:
-    return HubWorld.make(tmp_path)
 
 
 @pytest.fixture

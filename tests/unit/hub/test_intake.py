@@ -23,11 +23,6 @@ from unit.hub.world import ALERT_EPOCH, EPOCH, HubWorld, SealingGateway
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> HubWorld:
-    return HubWorld.make(tmp_path)
-
-
-@pytest.fixture
 def gateway(world: HubWorld) -> SealingGateway:
     return world.enrol()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,17 +15,13 @@ from lamppost.envelope.receipt import Statement
 from lamppost.errors import TrustError
 from lamppost.model import Receipt
 from lamppost_hub import founding
-from lamppost_hub.database import Database, Value
+from lamppost_hub.database import Value
 from lamppost_hub.intake import Intake
 from lamppost_hub.ledger import Ledger
 from lamppost_hub.registry import Registry
-from lamppost_hub.schema import SCHEMA, VERSION
+from lamppost_hub.schema import SCHEMA
+from lamppost_hub.sqlite import SqliteDatabase
 from unit.hub.world import EPOCH, LATER_EPOCH, HubWorld, SealingGateway
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> HubWorld:
-    return HubWorld.make(tmp_path)
 
 
 @pytest.fixture
@@ -214,7 +209,7 @@ class Killed(BaseException):
     """The process ends here."""
 
 
-class DyingDatabase(Database):
+class DyingDatabase(SqliteDatabase):
     """Dies before its n-th statement, or never while `left` is 0."""
 
     left = 0
@@ -236,7 +231,7 @@ class DyingDatabase(Database):
 def dying(world: HubWorld, statements: int) -> None:
     """Open the hub again, as after a kill, with a database that dies in turn."""
     world.database.close()
-    database = DyingDatabase.open(world.folder.database, SCHEMA, VERSION)
+    database = DyingDatabase.open(world.folder.database, SCHEMA)
     database.left = statements
     world.database = database
     world.intake = Intake(database, founding.load_keys(world.folder), world.clock)

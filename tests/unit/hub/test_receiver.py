@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import pytest
 
@@ -125,11 +124,6 @@ class Running:
 class _YieldingClock(FrozenClock):
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(0)
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> HubWorld:
-    return HubWorld.make(tmp_path)
 
 
 @pytest.fixture

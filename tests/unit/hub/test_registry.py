@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from lamppost.envelope import identity
@@ -14,11 +12,6 @@ from lamppost.model import Receipt
 from lamppost_hub import founding
 from lamppost_hub.registry import Registry
 from unit.hub.world import EPOCH, LATER_EPOCH, HubWorld, SealingGateway
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> HubWorld:
-    return HubWorld.make(tmp_path)
 
 
 def said(world: HubWorld, gateway: SealingGateway) -> Receipt | Statement:

@@ -121,10 +121,11 @@ class HubWorld:
     intake: Intake
 
     @classmethod
-    def make(cls, path: Path) -> HubWorld:
+    def make(cls, path: Path, address: str = "") -> HubWorld:
+        """A new hub; `address` is that of an empty PostgreSQL database, "" for SQLite."""
         clock = FrozenClock()
         folder = HubFolder(path / "hub")
-        founding.found(folder, Settings(HUB, "localhost", 8883), clock)
+        founding.found(folder, Settings(HUB, "localhost", 8883, address), clock)
         database = founding.open_database(folder)
         return cls(
             path, clock, folder, database, Intake(database, founding.load_keys(folder), clock)
