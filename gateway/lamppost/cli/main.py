@@ -18,6 +18,7 @@ COMMANDS = {
     "device": ("lamppost.cli.device", "models: search, show, new, lint, decode, selftest"),
     "enrol": ("lamppost.cli.enrol", "make this gateway's keys and join a hub"),
     "run": ("lamppost.cli.run", "the daemon"),
+    "wipe": ("lamppost.cli.wipe", "this machine stops being its gateway"),
     "status": ("lamppost.cli.status", "one screen: is this gateway doing its job?"),
 }
 

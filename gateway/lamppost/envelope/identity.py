@@ -86,11 +86,11 @@ def create(folder: Path, gateway: str, kind: SigningKind = "p256") -> PublicKey:
         )
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     marker = folder / "identity.json"
-    if marker.exists() and (owner := _owner(folder)) != gateway:
+    if marker.exists() and (other := owner(folder)) != gateway:
         raise TrustError(
-            f"{folder} is the identity of {owner}",
+            f"{folder} is the identity of {other}",
             code="trust.identity-exists",
-            hint=f"use another state folder for {gateway}, or move {folder} away to give {owner} up",
+            hint=f"use another state folder for {gateway}, or move {folder} away to give {other} up",
         )
     if not (folder / ENVELOPE_KEY).exists():
         keys.create_signing_key(folder / ENVELOPE_KEY, kind)
@@ -107,7 +107,7 @@ def request(folder: Path, signer: Signer | None = None, board: str = "") -> byte
     A request that was never answered is made again for the same key. Raises TrustError `trust.not-enrolled` where
     `create` never ran, or as FileSigner.load.
     """
-    gateway = _owner(folder)
+    gateway = owner(folder)
     if not (folder / TLS_NEXT).exists():
         keys.create_signing_key(folder / TLS_NEXT)
     csr = keys.certificate_request(folder / TLS_NEXT, gateway)
@@ -116,7 +116,7 @@ def request(folder: Path, signer: Signer | None = None, board: str = "") -> byte
 
 def install(folder: Path, bundle: bytes) -> None:
     """Take the hub's answer. Raises TrustError `trust.bundle-refused` and changes nothing unless all of it fits."""
-    gateway = _owner(folder)
+    gateway = owner(folder)
     try:
         found = _read_bundle(bundle, gateway)
         leaf = _leaf(found.certificate)
@@ -167,7 +167,7 @@ def load(folder: Path, signer: Signer | None = None) -> Identity:
     Raises TrustError `trust.not-enrolled`, `trust.identity-damaged` (files that do not fit one another or cannot be
     read), or as FileSigner.load.
     """
-    gateway = _owner(folder)
+    gateway = owner(folder)
     if not (folder / "enrolled.json").exists():
         raise _not_enrolled(
             folder,
@@ -198,7 +198,8 @@ def load(folder: Path, signer: Signer | None = None) -> Identity:
     )
 
 
-def _owner(folder: Path) -> str:
+def owner(folder: Path) -> str:
+    """The gateway whose identity this is. Raises TrustError `trust.not-enrolled`, `trust.identity-damaged`."""
     path = folder / "identity.json"
     try:
         found = json.loads(path.read_bytes())
