@@ -11,11 +11,11 @@ from lamppost_drivers.library import with_site_maps
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 AREAS = (
-    "archive|audit|broker|ca|checkpoint|config|control|daemon|device|enrolment|envelope|hub|ledger|link|receipt|receiver|registry|ring|sink|site|store"
+    "archive|audit|broker|ca|checkpoint|config|control|credential|daemon|device|direct|enrolment|envelope|hub|ledger|link|receipt|receiver|registry|ring|sink|site|store"
     "|trust|uplink"
 )
 CODE = re.compile(rf'"((?:{AREAS})\.[a-z][a-z0-9-]*)"')
-FILES = {"hub.sqlite", "hub.toml", "ring.head", "sink.sqlite"}  # names of files, no codes
+FILES = {"direct.journal", "hub.sqlite", "hub.toml", "ring.head", "sink.sqlite"}  # no codes
 
 
 def codes_in_source() -> set[str]:

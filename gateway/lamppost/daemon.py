@@ -12,13 +12,13 @@ import logging
 import signal
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lamppost import acquire
 from lamppost.acquire import site_file
 from lamppost.acquire.registry import Registry
 from lamppost.clock import Clock, SystemClock
-from lamppost.config.schema import Site
+from lamppost.config.schema import DirectSettings, Site, UplinkSettings
 from lamppost.envelope import identity
 from lamppost.envelope.pseudonym import SiteKey
 from lamppost.errors import StoreError, TrustError
@@ -26,7 +26,7 @@ from lamppost.files import locked
 from lamppost.intake import Intake
 from lamppost.ngsild.personal import Personal
 from lamppost.ngsild.site import DevicePlan, SitePlan
-from lamppost.outbound import Outbound
+from lamppost.outbound import Outbound, made_for_direct
 from lamppost.ring import Ring
 from lamppost.ring.offloop import OffLoop
 from lamppost.status.control import Control
@@ -34,6 +34,9 @@ from lamppost.status.notify import notify, watchdog_interval
 from lamppost.status.report import buffer_report, report
 from lamppost.timeline import Timeline
 from lamppost.uplink import Uplink
+
+if TYPE_CHECKING:
+    from lamppost.uplink.direct import Direct
 
 log = logging.getLogger("lamppost")
 
@@ -76,6 +79,7 @@ class Daemon:
         self._began = clock.now()
         self._timeline = Timeline(state / "boots.json", send_unsynced=site.time.unsynced == "send")
         ring, self._ring_refused = _open_ring(state, site.ring.size)
+        _begin_anew(ring, direct=isinstance(site.uplink, DirectSettings))
         self._ring = OffLoop(ring)
         self._settled = self._ring.stats().settled_through
         self._intake = Intake(self._ring)
@@ -90,7 +94,7 @@ class Daemon:
             personal=_personal(site, state, plan),
         )
         self._identity: identity.Identity | None = None
-        self._uplink: Uplink | None = None
+        self._uplink: Uplink | Direct | None = None
         self._enrolment = "not tried yet"
         self._control = Control(socket, {"status": self._status, "buffer": self._buffer})
         self._stop = asyncio.Event()
@@ -155,7 +159,7 @@ class Daemon:
 
     async def _seal_due(self, *, flush: bool) -> None:
         who, room = self._identity, MAX_HELD - len(self._ring.held())
-        if who is None or room <= 0:
+        if (who is None and isinstance(self._site.uplink, UplinkSettings)) or room <= 0:
             return
         now = self._clock.now()
         try:
@@ -170,6 +174,14 @@ class Daemon:
 
     async def _send(self) -> None:
         """Run the uplink as soon as this gateway is enrolled; until then reading and storing go on."""
+        settings = self._site.uplink
+        if isinstance(settings, DirectSettings):
+            # It brings an HTTP client, which a hub's gateway never needs.
+            from lamppost.uplink.direct import Direct
+
+            gateway = self._site.site.gateway
+            self._uplink = Direct(settings, gateway, self._ring, self._clock, self._state)
+            await self._uplink.run()
         while self._identity is None:
             try:
                 self._identity = identity.load(self._state / "identity")
@@ -178,7 +190,7 @@ class Daemon:
                     log.warning("%s: %s; %s", refused.code, refused, refused.hint)
                 self._enrolment = refused.code
                 await self._clock.sleep_until(self._clock.monotonic() + ENROLMENT_EVERY)
-        self._uplink = Uplink(self._site.uplink, self._identity, self._ring, self._clock)
+        self._uplink = Uplink(settings, self._identity, self._ring, self._clock)
         await self._uplink.run()
 
     async def _live(self) -> None:
@@ -219,6 +231,20 @@ def _open_ring(state: Path, size: int) -> tuple[Ring, str]:
             raise
         log.error("%s: %s; %s; a spare ring is used", refused.code, refused, refused.hint)
         return Ring.open(state / "ring-spare", size), refused.code.removeprefix("ring.")
+
+
+def _begin_anew(ring: Ring, *, direct: bool) -> None:
+    """Batches made for another kind of uplink cannot go this way: their readings are numbered and sealed again."""
+    head = ring.head()
+    if head is None or made_for_direct(head) is direct:
+        return
+    log.warning(
+        "the kind of uplink changed: what is not proved is sealed again, in a new epoch of the ring"
+    )
+    try:
+        ring.begin_epoch()
+    except StoreError as failed:
+        log.error("%s: %s; %s", failed.code, failed, failed.hint)
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

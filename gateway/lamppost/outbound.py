@@ -13,7 +13,7 @@ import orjson
 
 from lamppost.aggregate import Carry, Deferred, Timed, reduce_windows
 from lamppost.envelope.identity import Identity
-from lamppost.envelope.seal import GENESIS, Header, Sealed, seal
+from lamppost.envelope.seal import GENESIS, Header, Sealed, plain, seal
 from lamppost.model import Batch, Gap, Instant, Severity, Span, Window
 from lamppost.ngsild.entities import Entity, device_entities, entities_of
 from lamppost.ngsild.personal import Personal, carried_entities
@@ -87,11 +87,18 @@ class Outbound:
         self._grace = round(grace * 1e9)
 
     def seal_due(
-        self, ring: Ring, identity: Identity, now: Instant, *, at_most: int, flush: bool = False
+        self,
+        ring: Ring,
+        identity: Identity | None,
+        now: Instant,
+        *,
+        at_most: int,
+        flush: bool = False,
     ) -> int:
         """Seal the batches that are due at `now`, at most so many; with `flush` also windows still open.
 
-        Returns how many were sealed. Each is durable in the ring when this returns.
+        Without an identity (direct mode) they are compressed only. Returns how many were sealed. Each is durable in
+        the ring when this returns.
         """
         until = self._until(now, flush)
         sealed = 0
@@ -107,7 +114,7 @@ class Outbound:
         closed = (utc - self._grace) // self._width * self._width
         return Until(now, utc, utc + self._width if flush else closed, closed)
 
-    def _seal_next(self, ring: Ring, identity: Identity, until: Until) -> bool:
+    def _seal_next(self, ring: Ring, identity: Identity | None, until: Until) -> bool:
         head = ring.head()
         after = head.span.last if head else -1
         portion = self._portion(_records(ring, after), until)
@@ -130,7 +137,7 @@ class Outbound:
                 digest=sealed.digest,
                 leaf=sealed.leaf,
                 message=sealed.message,
-                state=_state(carry, kept),
+                state=_state(carry, kept, direct=identity is None),
             )
         )
         return True
@@ -181,8 +188,10 @@ class Outbound:
         return self._personal.placeless(entities)
 
     def _seal(
-        self, payload: bytes, span: Span, epoch: str, head: Batch | None, identity: Identity
+        self, payload: bytes, span: Span, epoch: str, head: Batch | None, identity: Identity | None
     ) -> Sealed:
+        if identity is None:
+            return plain(payload)
         header = Header(
             gateway=identity.gateway,
             aud=identity.hub,
@@ -213,10 +222,19 @@ def _state_of(head: Batch | None) -> tuple[Carry, Deferred]:
     return Carry.from_bytes(head.state), deferred
 
 
-def _state(carry: Carry, deferred: Deferred) -> bytes:
-    if not deferred.windows:
-        return carry.to_bytes()
-    return orjson.dumps(orjson.loads(carry.to_bytes()) | {"deferred": deferred.to_plain()})
+def _state(carry: Carry, deferred: Deferred, *, direct: bool) -> bytes:
+    more: dict[str, object] = {"deferred": deferred.to_plain()} if deferred.windows else {}
+    if direct:
+        more["direct"] = True
+    return orjson.dumps(orjson.loads(carry.to_bytes()) | more) if more else carry.to_bytes()
+
+
+def made_for_direct(batch: Batch) -> bool:
+    """Whether a batch was made for direct mode, and not sealed for a hub."""
+    try:
+        return orjson.loads(batch.state).get("direct") is True
+    except (ValueError, AttributeError):
+        return False
 
 
 def _states(windows: Sequence[Window]) -> dict[str, DeviceState]:

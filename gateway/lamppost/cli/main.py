@@ -17,6 +17,7 @@ COMMANDS = {
     "config": ("lamppost.cli.config", "check a site file"),
     "device": ("lamppost.cli.device", "models: search, show, new, lint, decode, selftest"),
     "enrol": ("lamppost.cli.enrol", "make this gateway's keys and join a hub"),
+    "refused": ("lamppost.cli.refused", "direct mode: what the context broker would not take"),
     "run": ("lamppost.cli.run", "the daemon"),
     "wipe": ("lamppost.cli.wipe", "this machine stops being its gateway"),
     "status": ("lamppost.cli.status", "one screen: is this gateway doing its job?"),

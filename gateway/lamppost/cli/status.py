@@ -32,13 +32,23 @@ def command(socket: Path, as_json: bool) -> None:
 
 def _lines(found: Mapping[str, Any]) -> list[str]:
     ring, uplink = found["ring"], found["uplink"]
+    direct = uplink.get("mode") == "direct"
     lines = [
-        f"{found['gateway']} to {found['hub']}, Lamppost {found['version']}, "
+        f"{found['gateway']} to {found['hub'] or 'a context broker'}, Lamppost {found['version']}, "
         f"up {_span(found['up_seconds'])}, clock {found['clock']}",
-        f"ring    {ring['appended']} readings stored, {ring['waiting']} not yet proved at the hub",
-        f"uplink  {uplink['state']}, {uplink['batches_sent']} batches sent, "
-        f"{uplink['receipts_verified']} receipts verified",
+        f"ring    {ring['appended']} readings stored, {ring['waiting']} not yet "
+        + ("taken by the broker" if direct else "proved at the hub"),
+        f"uplink  {uplink['state']}, {uplink['batches_sent']} batches "
+        + (
+            "written, no signed receipts in direct mode"
+            if direct
+            else f"sent, {uplink['receipts_verified']} receipts verified"
+        ),
     ]
+    if direct and uplink["letters"]:
+        lines.append(
+            f"        {uplink['entities_refused']} entities refused by the broker: lamppost refused list"
+        )
     width = max((len(d["name"]) for d in found["devices"]), default=0)
     for device in found["devices"]:
         said = device["state"]
@@ -66,7 +76,8 @@ def _verdict(found: Mapping[str, Any]) -> str:
         return (
             f"PROBLEM {first['fault']['code']}: {first['name']}{others}: {first['fault']['hint']}"
         )
-    return f"OK {len(found['devices'])} devices answer, the hub has proved all but {ring['waiting']} readings"
+    said = "the broker has taken" if uplink.get("mode") == "direct" else "the hub has proved"
+    return f"OK {len(found['devices'])} devices answer, {said} all but {ring['waiting']} readings"
 
 
 def _span(seconds: float) -> str:

@@ -99,6 +99,10 @@ class Broker:
         self._history = history
         self._alone = bool(api.tenant)  # Scorpio dead-locks where a batch creates the tenant
 
+    async def greet(self, entity: Entity) -> None:
+        """Ask for one entity (its id and type), to see that the way is open. Raises HubError `broker.…`."""
+        await self._current([entity])
+
     async def write(self, entities: Sequence[Entity], job: str = "") -> Outcome:
         """Write a batch; returns when the broker has answered for all of it.
 

@@ -218,6 +218,30 @@ class Ring:
                 self._trouble = trouble_of(failed)
             return True
 
+    def begin_epoch(self) -> None:
+        """Give up the batches in flight: what is not settled is numbered anew, from 0, in a new epoch.
+
+        For another destination, which can do nothing with them. Readings that only a batch still held become gaps.
+        Durable when this returns. Raises StoreError with the state of the disk (`retry` True); nothing changed then.
+        """
+        with self._lock:
+            store = self._store
+            if store is None or self._memory:
+                raise store_error(self._trouble or IO_ERROR, f"{self._folder} cannot be written")
+            h = store.header
+            fresh = replace(h, epoch=store.fresh_id(), origin=h.settled + 1, next=self._following)
+            store.header = replace(fresh, settled_seq=-1, sealed_seq=-1)
+            try:
+                store.save()
+                store.close()
+                self._store, self._last = None, -1
+                self._receipted.clear()
+                self._attach()  # what the files hold is looked at as after a restart
+            except OSError as failed:
+                if self._store is not None:
+                    self._store.header = h
+                self._refuse(failed)
+
     def reduce_with(self, take: Callable[[str, Sequence[Stored]], bool], through: int = -1) -> None:
         """Offer what must be evicted to `take(epoch, records)` first; if that returns True the gap says `reduced`.
 

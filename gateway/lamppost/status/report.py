@@ -70,7 +70,13 @@ def _uplink(uplink: Any, enrolment: str, now: Instant) -> dict[str, Any]:
             "batches_sent": 0,
             "receipts_verified": 0,
         }
-    return {**_aged(uplink, now, "since", "next_try", "last_receipt"), "state": uplink.state.value}
+    if getattr(uplink, "mode", "hub") == "direct":
+        return {
+            **_aged(uplink, now, "since", "next_try", "last_answer"),
+            "state": uplink.state.value,
+        }
+    found = _aged(uplink, now, "since", "next_try", "last_receipt")
+    return {"mode": "hub", **found, "state": uplink.state.value}
 
 
 def _bus(bus: Any, now: Instant) -> dict[str, Any]:
