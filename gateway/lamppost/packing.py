@@ -20,7 +20,7 @@ import struct
 import uuid
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -32,6 +32,17 @@ _HEAD = struct.Struct("<BBHq")
 _BIG = 1  # msgpack extension: an integer of more than 64 bits, two's complement, little-endian
 _ALLOWED = frozenset({float, int, bool, str, type(None)})
 _encode = msgspec.msgpack.Encoder().encode
+
+
+class Columns(NamedTuple):
+    """A payload taken apart, without an object for every reading. `marks` is index, severity, reason of those not good."""
+
+    boot: str
+    ns: int
+    device: str
+    names: tuple[str, ...]
+    values: Sequence[Scalar | None]
+    marks: Sequence[Any]
 
 
 def pack(sample: Sample) -> bytes:
@@ -63,7 +74,27 @@ def unpack(payload: bytes) -> Sample:
     return sample
 
 
+def columns(payload: bytes) -> Columns:
+    """The columns of a payload that `pack` wrote, a third of the cost of `unpack`; it is not written again to compare.
+
+    Raises ValueError for what is no packed sample.
+    """
+    try:
+        return _columns(payload)
+    except (msgspec.MsgspecError, struct.error, TypeError, IndexError, RecursionError) as problem:
+        raise ValueError(f"not a packed sample: {problem}") from None
+
+
 def _read(payload: bytes) -> Sample:
+    boot, ns, device, names, values, marks = _columns(payload)
+    qualities = [GOOD] * len(names)
+    for index, severity, reason in zip(marks[::3], marks[1::3], marks[2::3], strict=True):
+        qualities[index] = Quality(Severity(severity), _text(reason))
+    readings = tuple(map(Reading, names, values, qualities))
+    return Sample(device, Instant(boot, ns), readings)
+
+
+def _columns(payload: bytes) -> Columns:
     form, kind, length, ns = _HEAD.unpack_from(payload)
     if form != _FORM:
         raise ValueError(f"not a packed sample: form {form} is unknown")
@@ -81,11 +112,7 @@ def _read(payload: bytes) -> Sample:
         raise ValueError(f"not a packed sample: column kind {kind} is unknown")
     if len(values) != len(names):
         raise ValueError("not a packed sample: values and names differ in number")
-    qualities = [GOOD] * len(names)
-    for index, severity, reason in zip(marks[::3], marks[1::3], marks[2::3], strict=True):
-        qualities[index] = Quality(Severity(severity), _text(reason))
-    readings = tuple(map(Reading, names, values, qualities))
-    return Sample(device, Instant(boot, ns), readings)
+    return Columns(boot, ns, device, names, values, marks)
 
 
 def _marks(readings: tuple[Reading, ...]) -> list[object]:

@@ -28,6 +28,7 @@ class Stored:
 
     span: Span
     payload: bytes
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,8 @@ class RingStats:
 
     `state` is one of ok, disk-full, read-only, io-error (appended records wait in memory) and salvaged (damage was
     found since the ring was opened; what could be read was kept). `bytes_used` is what stands on the disk, never more
-    than `bytes_limit`. `evicted` and `appended` count readings over all epochs. `durable` is False while appended
-    records wait in memory.
+    than `bytes_limit`. `evicted` (lost; what was reduced to windows before is not) and `appended` count readings over
+    all epochs. `durable` is False while appended records wait in memory.
     """
 
     epoch: str

@@ -120,21 +120,25 @@ def evict(store: Store) -> bool:
     log, kept = store.lanes[Role.LOG], store.lanes[Role.KEPT]
     spare = [s for s in log.segments if s is not log.open_segment]
     for segment in spare:
-        if not segment.urgent_only and _rescued(store, segment):
-            _give_up(store, segment, Role.LOG)
+        if segment.urgent_only:
+            continue
+        records = _records(store, segment)
+        if _rescued(store, segment, records):
+            _give_up(store, segment, Role.LOG, records)
             return True
         segment.urgent_only = True
     oldest = min(spare + kept.segments, key=lambda s: s.base, default=None)
     if oldest is None:
         return False
-    _give_up(store, oldest, Role.KEPT if oldest in kept.segments else Role.LOG)
+    role = Role.KEPT if oldest in kept.segments else Role.LOG
+    _give_up(store, oldest, role, _records(store, oldest))
     return True
 
 
-def _rescued(store: Store, segment: Segment) -> bool:
+def _rescued(store: Store, segment: Segment, records: list[Numbered]) -> bool:
     """Save the urgent records of a segment; False if that would gain nothing or there is no room for them."""
     sealed = max(store.durable.settled, store.sealed)
-    records = [r for r in _records(store, segment) if sealed < r.last <= segment.last]
+    records = [r for r in records if sealed < r.last <= segment.last]
     urgent = [r for r in records if r.urgent]
     if records and len(urgent) == len(records):
         return False
@@ -161,9 +165,9 @@ def _chunks(records: list[Numbered]) -> Iterator[list[Numbered]]:
         yield chunk
 
 
-def _give_up(store: Store, segment: Segment, role: Role) -> None:
+def _give_up(store: Store, segment: Segment, role: Role, records: list[Numbered]) -> None:
     sealed = max(store.durable.settled, store.sealed)
-    records = sorted(_records(store, segment))
+    records = sorted(records)
     parts = [(segment.base, segment.last)]
     if role is Role.KEPT:
         parts = [(r.first, r.last) for r in records]
@@ -177,7 +181,8 @@ def _give_up(store: Store, segment: Segment, role: Role) -> None:
     count = sum(store.absent(first, last, why) for first, last in lost)
     h = store.header
     through = max(h.evicted_through, segment.last)
-    store.header = replace(h, evicted_through=through, evicted=h.evicted + count)
+    gone = count if why is EVICTED else 0
+    store.header = replace(h, evicted_through=through, evicted=h.evicted + gone)
     set_free(store, segment)
 
 

@@ -29,7 +29,7 @@ from lamppost.ring.format import (
 from lamppost.ring.held import check_next, check_room, held_full
 from lamppost.ring.memory import MAX_RECORDS, MEMORY_BYTES, Memory
 from lamppost.ring.records import MAX_COUNT, Numbered, Record, RingStats, Stored, Verification
-from lamppost.ring.segments import SMALLEST
+from lamppost.ring.segments import SMALLEST, segment_size
 from lamppost.ring.store import Store
 from lamppost.ring.verify import verify
 
@@ -58,7 +58,7 @@ class Ring:
         self._held: list[Batch] = []
         self._head: Batch | None = None
         self._receipted: set[int] = set()
-        self._take: Callable[[str, Sequence[Stored]], bool] | None = None
+        self._take: Callable[[Sequence[Numbered]], bool] | None = None
         self._reduced = -1
 
     @classmethod
@@ -242,10 +242,34 @@ class Ring:
                     self._store.header = h
                 self._refuse(failed)
 
-    def reduce_with(self, take: Callable[[str, Sequence[Stored]], bool], through: int = -1) -> None:
-        """Offer what must be evicted to `take(epoch, records)` first; if that returns True the gap says `reduced`.
+    @property
+    def identity(self) -> str:
+        """The ring's id, 32 hexadecimal digits, the same in all epochs; empty while the disk could not be opened."""
+        return self._store.header.ring.hex() if self._store else ""
 
-        `through` is the newest reading number reduced before a restart. See `coarse.CoarseRing.take`.
+    @property
+    def origin(self) -> int:
+        """The position of this epoch's reading 0. Positions count over all epochs."""
+        return self._origin
+
+    @property
+    def sealed_through(self) -> int:
+        """The newest position that is settled or in a held batch, -1 if none."""
+        return max(self._store.header.settled, self._store.sealed) if self._store else -1
+
+    def positions(self, after: int) -> Iterator[Numbered]:
+        """Durable records past position `after`, in order. Raises OSError where the disk cannot be read.
+
+        Do not let other methods run between two of them.
+        """
+        if self._store:
+            yield from self._store.records(after)
+
+    def reduce_with(self, take: Callable[[Sequence[Numbered]], bool], through: int = -1) -> None:
+        """Offer what must be evicted to `take` first; if that gives True the gap says `reduced`.
+
+        `take` may ask `positions` and `sealed_through`, nothing else. `through` is the newest position reduced before
+        a restart. See `coarse.CoarseRing`.
         """
         with self._lock:
             self._take = take
@@ -254,16 +278,28 @@ class Ring:
 
     def _offer(self) -> None:
         """Tell the store of an attached disk where evicted records are offered."""
-        store, take = self._store, self._take
-        if store is None or take is None:
-            return
-        store.absences.rename(
-            retention.EVICTED, retention.REDUCED, self._reduced + store.header.origin
-        )
-        store.offer = lambda lost: take(self.epoch, [self._stored(r) for r in lost])
+        if self._store is not None and self._take is not None:
+            self._store.absences.rename(retention.EVICTED, retention.REDUCED, self._reduced)
+            self._store.offer = self._take
+
+    def resize(self, size: int) -> None:
+        """Keep to another size from now on; what no longer fits is given up at once, oldest first, offered before."""
+        with self._lock:
+            store = self._store
+            self._size = size
+            if store is None or store.pool.limit == size:
+                return
+            store.header = replace(store.header, limit=size)
+            store.pool.limit, store.pool.size = size, self._segment or segment_size(size)
+            try:
+                retention.shrink(store)
+                store.save()
+            except OSError as failed:
+                self._stumble(failed)
 
     def _stored(self, record: Numbered) -> Stored:
-        return Stored(Span(record.first - self._origin, record.last - self._origin), record.payload)
+        first, last = record.first - self._origin, record.last - self._origin
+        return Stored(Span(first, last), record.payload, record.urgent)
 
     def stats(self) -> RingStats:
         """The ring in figures."""
