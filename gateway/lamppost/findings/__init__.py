@@ -1,4 +1,10 @@
-"""What can be wrong in the field: id, evidence, ranked causes, next action. Data, read by CLI, docs and hub.
+"""What can be wrong in the field: id, evidence, ranked causes, what tells them apart, one next action.
 
-Empty so far: the errors' own codes and hints are what the tools show.
+One data file an area; the one source for CLI, `explain`, docs page, alerts and the hub's console. Opens no device.
 """
+
+from __future__ import annotations
+
+from lamppost.findings.catalogue import AREAS, Cause, Entry, Finding, UnknownFinding, entry, found
+
+__all__ = ["AREAS", "Cause", "Entry", "Finding", "UnknownFinding", "entry", "found"]

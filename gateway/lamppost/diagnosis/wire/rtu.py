@@ -1,0 +1,274 @@
+"""Examines a Modbus RTU line within a time: listen, ask every unit, sweep settings for those that stay silent.
+
+Then of every unit that answers: is it the model of the site file, in which word order, alone at its id, and does
+damage grow with the length of its answers. What was seen is returned; what it means is for `checks.bus`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from lamppost.clock import Clock
+from lamppost.diagnosis.facts import Identity, Line, Order, Trial, Unit
+from lamppost.diagnosis.wire import frames, orders
+from lamppost.diagnosis.wire.ask import Ask
+from lamppost.diagnosis.wire.known import Mark
+from lamppost.diagnosis.wire.line import RawLine, text_of
+from lamppost.diagnosis.wire.plan import LinePlan, UnitPlan, sweep
+from lamppost.errors import LinkError
+from lamppost.links.serial import LineSettings
+
+LISTEN = 0.4
+_BABBLE = 40
+"""Bytes in LISTEN seconds, unasked, from which on a line is not silent and asking makes no sense."""
+_PATIENCE = 1.2
+"""Seconds for a unit that answers too late."""
+_SWEEP_WAIT = 0.2
+_TRIES, _PATIENT_TRIES = 3, 8
+_COUNTED = 8
+"""Requests to a unit that answers, to see whether somebody else does too, and how much is damaged."""
+_TRAILING = 0.12
+"""Seconds after an answer in which a second unit of the same id would begin its own."""
+_REPRESENTATIVES = 2
+_CONFIRM = 2
+_SOUND = ("good", "refused", "late")
+
+Tell = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What is known of a unit so far."""
+
+    plan: UnitPlan
+    trials: list[Trial] = field(default_factory=list)
+    swept: list[Trial] = field(default_factory=list)
+    long: list[Trial] = field(default_factory=list)
+    identity: list[Identity] = field(default_factory=list)
+    order: Order | None = None
+    serials: list[int] = field(default_factory=list)
+
+    @property
+    def answered(self) -> bool:
+        return any(trial.outcome in ("good", "refused", "late") for trial in self.trials)
+
+    @property
+    def good(self) -> bool:
+        return any(trial.outcome in ("good", "late") for trial in self.trials)
+
+    def as_fact(self) -> Unit:
+        return Unit(
+            device=self.plan.device,
+            model=self.plan.model,
+            unit=self.plan.unit,
+            trials=self.trials,
+            swept=self.swept,
+            identity=self.identity,
+            order=self.order,
+            serials=self.serials,
+            long=self.long,
+        )
+
+
+class Examination:
+    """One line, looked at once. `until`: monotonic seconds at which it must be over."""
+
+    def __init__(
+        self, raw: RawLine, plan: LinePlan, clock: Clock, until: float, tell: Tell
+    ) -> None:
+        self._raw = raw
+        self._plan = plan
+        self._clock = clock
+        self._until = until
+        self._tell = tell
+        self._seen = [_Seen(unit) for unit in plan.units]
+        self._line = plan.line
+
+    async def run(self, wanted: Sequence[str] = ()) -> Line:
+        """Look; of the devices named in `wanted` more closely (all, without a name). Raises LinkError."""
+        plan = self._plan
+        await self._use(plan.line)
+        self._tell(f"{plan.link}: listening at {text_of(plan.line)}")
+        heard = await self._raw.exchange(b"", LISTEN, LISTEN, 2000)
+        idle = heard.stray + heard.data
+        found = frames.split(idle)
+        line = Line(
+            link=plan.link,
+            kind=plan.kind,
+            where=plan.where,
+            line=text_of(plan.line),
+            timeout=plan.timeout,
+            idle_bytes=len(idle),
+            idle_zeros=sum(byte == 0 for byte in found.rubbish),
+            idle_seconds=LISTEN,
+            idle_sample=idle[:24].hex(),
+            foreign=[frame.hex() for frame in found.frames],
+            tested=True,
+        )
+        if len(idle) < _BABBLE:
+            await self._ask_all(wanted)
+            line = await self._after(line)
+        return msgspec.structs.replace(line, units=[seen.as_fact() for seen in self._seen])
+
+    async def _after(self, line: Line) -> Line:
+        """Breaks that came between the requests count as breaks at rest."""
+        zeros = sum(trial.zeros for seen in self._seen for trial in seen.trials)
+        return msgspec.structs.replace(line, idle_zeros=line.idle_zeros + zeros)
+
+    # --- the steps
+
+    async def _ask_all(self, wanted: Sequence[str]) -> None:
+        for seen in self._seen:
+            self._tell(f"asking {seen.plan.device} (unit {seen.plan.unit})")
+            await self._ask_first(seen)
+        silent = [seen for seen in self._seen if not seen.answered]
+        close = [seen for seen in silent if not wanted or seen.plan.device in wanted]
+        for seen in close[:_REPRESENTATIVES]:
+            if self._left() > 2.0:
+                seen.trials.append(await self._ask(seen.plan.unit, seen.plan.short, _PATIENCE))
+        silent = [seen for seen in close if not seen.answered]
+        if silent:
+            await self._sweep(silent[:_REPRESENTATIVES])
+            await self._use(self._plan.line)
+        for seen in self._seen:
+            if seen.answered and (not wanted or seen.plan.device in wanted):
+                await self._look_closely(seen)
+
+    async def _ask_first(self, seen: _Seen) -> None:
+        """Silence is sure after a few tries; damage may be chance, and wants more of them."""
+        for turn in range(_PATIENT_TRIES):
+            trial = await self._ask(seen.plan.unit, seen.plan.short, self._plan.timeout)
+            seen.trials.append(trial)
+            if trial.outcome in ("good", "refused", "late") or self._left() < 1.0:
+                return
+            if turn + 1 >= _TRIES and all(each.outcome == "silent" for each in seen.trials):
+                return
+
+    async def _sweep(self, silent: list[_Seen]) -> None:
+        """Try other settings with one or two units that stand for all silent ones."""
+        for line in sweep(self._plan):
+            if self._left() < 1.0 + _SWEEP_WAIT:
+                return
+            try:
+                await self._use(line)
+            except LinkError as error:
+                if error.code != "link.settings":
+                    raise
+                continue
+            self._tell(f"{self._plan.link}: trying {text_of(line)}")
+            for seen in silent:
+                trial = await self._ask(seen.plan.unit, seen.plan.short, _SWEEP_WAIT)
+                if trial.outcome in _SOUND and not await self._confirmed(seen):
+                    trial = msgspec.structs.replace(trial, outcome="unconfirmed")
+                seen.swept.append(trial)
+                if trial.outcome in _SOUND:
+                    return
+
+    async def _confirmed(self, seen: _Seen) -> bool:
+        """Other settings are proved by answers there again and again, and by none at the settings of the site."""
+        there = self._line
+        again = [
+            await self._ask(seen.plan.unit, seen.plan.short, self._plan.timeout)
+            for _ in range(_CONFIRM)
+        ]
+        await self._use(self._plan.line)
+        here = [
+            await self._ask(seen.plan.unit, seen.plan.short, _SWEEP_WAIT) for _ in range(_CONFIRM)
+        ]
+        await self._use(there)
+        seen.trials += here
+        return all(t.outcome in _SOUND for t in again) and all(
+            t.outcome not in _SOUND for t in here
+        )
+
+    async def _look_closely(self, seen: _Seen) -> None:
+        plan = seen.plan
+        self._tell(f"looking at {plan.device}")
+        if not seen.good and all(trial.outcome == "refused" for trial in seen.trials):
+            seen.identity = [i for i in [await self._mark(plan, m) for m in plan.marks] if i]
+            return
+        for mark in plan.marks:
+            if self._left() > 0.5 and (identity := await self._mark(plan, mark)) is not None:
+                seen.identity.append(identity)
+        await self._order(seen)
+        for turn in range(_COUNTED):
+            if self._left() < 0.5:
+                return
+            seen.trials.append(
+                await self._ask(plan.unit, plan.short, self._plan.timeout, _TRAILING)
+            )
+            if plan.serial is not None and turn % 2 == 0:
+                await self._serial(seen, plan.serial)
+        await self._length(seen)
+
+    async def _mark(self, plan: UnitPlan, mark: Mark) -> Identity | None:
+        trial = await self._ask(plan.unit, mark.ask, self._plan.timeout)
+        if trial.outcome not in ("good", "late"):
+            return None
+        got = 0
+        for word in trial.values:
+            got = got << 16 | word
+        return Identity(
+            address=mark.ask.address,
+            expected=f"{mark.equals:#x}",
+            got=f"{got:#x}",
+            known=mark.others.get(got, ""),
+        )
+
+    async def _order(self, seen: _Seen) -> None:
+        register = seen.plan.telling
+        if register is None or self._left() < 1.0:
+            return
+        function = 3 if register.table == "holding" else 4
+        ask = Ask(function, register.address, 2)
+        found: dict[str, list[float]] = {name: [] for name in orders.ORDERS}
+        for _ in range(2):
+            trial = await self._ask(seen.plan.unit, ask, self._plan.timeout)
+            if trial.outcome not in ("good", "late") or len(trial.values) != 2:
+                return
+            for name, value in orders.readings(register, trial.values).items():
+                found[name].append(value)
+        low, high = orders.KNOWN[register.point.unit]
+        seen.order = Order(
+            point=register.point.name,
+            unit=register.point.unit,
+            mapped=register.word_order,
+            low=low,
+            high=high,
+            readings=found,
+        )
+
+    async def _serial(self, seen: _Seen, ask: Ask) -> None:
+        trial = await self._ask(seen.plan.unit, ask, self._plan.timeout)
+        if trial.outcome in ("good", "late") and len(trial.values) == 2:
+            seen.serials.append(trial.values[0] << 16 | trial.values[1])
+
+    async def _length(self, seen: _Seen) -> None:
+        """Where something was damaged: does it grow with the length of the answer?"""
+        damaged = any(trial.outcome not in _SOUND for trial in seen.trials)
+        if not damaged or seen.plan.long is None:
+            return
+        for _ in range(_COUNTED):
+            if self._left() < 0.6:
+                return
+            seen.long.append(await self._ask(seen.plan.unit, seen.plan.long, self._plan.timeout))
+
+    # --- one request
+
+    async def _use(self, line: LineSettings) -> None:
+        await self._raw.use(line)
+        self._line = line
+
+    async def _ask(self, unit: int, ask: Ask, wait: float, quiet: float = 0.03) -> Trial:
+        request = frames.read_frame(unit, ask.function, ask.address, ask.count)
+        heard = await self._raw.exchange(request, wait, quiet)
+        if heard.data == request:  # an echo alone: the answer may still be under way
+            more = await self._raw.exchange(b"", wait, quiet)
+            heard = type(heard)((*heard.pieces, *more.pieces), heard.stray + more.stray)
+        return frames.judged(request, heard, text_of(self._line), self._plan.timeout)
+
+    def _left(self) -> float:
+        return self._until - self._clock.monotonic()
