@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from lamppost.errors import StoreError
 
-Value: TypeAlias = str | int | bytes | None
+Value: TypeAlias = str | int | float | bytes | None
 Row: TypeAlias = tuple[Any, ...]
 
 
@@ -93,6 +93,10 @@ class Database(ABC):
     @abstractmethod
     def run(self, sql: str, *values: Value) -> int:
         """Execute one statement; returns how many rows it changed."""
+
+    @abstractmethod
+    def many(self, sql: str, rows: Sequence[Sequence[Value]]) -> None:
+        """Execute one statement for each row of values."""
 
     @abstractmethod
     def rows(self, sql: str, *values: Value) -> Sequence[Row]:

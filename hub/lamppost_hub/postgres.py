@@ -211,6 +211,13 @@ class PostgresDatabase(Database):
         """Execute one statement; returns how many rows it changed."""
         return self._execute(sql, values).rowcount
 
+    def many(self, sql: str, rows: Sequence[Sequence[Value]]) -> None:
+        """Execute one statement for each row of values, without a round trip for each; inside a transaction."""
+        kept = self._connection if self._open else None
+        connection = kept or self._connected()
+        with self._converted(), connection.cursor() as cursor:
+            cursor.executemany(_placed(sql), rows)
+
     def rows(self, sql: str, *values: Value) -> Sequence[Row]:
         """All rows."""
         cursor = self._execute(sql, values)
@@ -245,10 +252,10 @@ class PostgresDatabase(Database):
                     self._connection.close()
             text = " ".join(str(error).split())
             raise StoreError(
-                f"the hub's database at {self._what}: {text}",
+                f"the database at {self._what}: {text}",
                 code=code,
                 hint=_HINTS[code],
-                retry=True,
+                retry=not isinstance(error, psycopg.DataError),
             ) from error
 
 

@@ -73,14 +73,14 @@ class Queue:
 
         Those that rest are left to others.
         """
+        self._database.run(
+            "INSERT INTO cursors (sink, gateway, through) SELECT ?, g.number, 0 FROM gateways g WHERE g.head > 0"
+            " AND NOT EXISTS (SELECT 1 FROM cursors c WHERE c.sink = ? AND c.gateway = g.number)"
+            " ORDER BY g.number ON CONFLICT (sink, gateway) DO NOTHING",
+            sink,
+            sink,
+        )
         with self._database.transaction():
-            self._database.run(
-                "INSERT INTO cursors (sink, gateway, through) SELECT ?, g.number, 0 FROM gateways g WHERE g.head > 0"
-                " AND NOT EXISTS (SELECT 1 FROM cursors c WHERE c.sink = ? AND c.gateway = g.number)"
-                " ORDER BY g.number ON CONFLICT (sink, gateway) DO NOTHING",
-                sink,
-                sink,
-            )
             rows = self._database.rows(
                 "SELECT g.number, g.id FROM cursors c JOIN gateways g ON g.number = c.gateway"
                 " WHERE c.sink = ? AND g.head > c.through"

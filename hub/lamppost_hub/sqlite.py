@@ -100,6 +100,11 @@ class SqliteDatabase(Database):
         with _converted():
             return self._connection.execute(sql, values).rowcount
 
+    def many(self, sql: str, rows: Sequence[Sequence[Value]]) -> None:
+        """Execute one statement for each row of values."""
+        with _converted():
+            self._connection.executemany(sql, rows)
+
     def rows(self, sql: str, *values: Value) -> Sequence[Row]:
         """All rows."""
         with _converted():

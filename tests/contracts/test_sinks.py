@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import orjson
+import psycopg
 import pytest
 
 from fakes.deliveries import READINGS, delivery, gap
-from fakes.stub_broker import BROKERS, Habits, StubBroker
+from fakes.postgres import Postgres
+from fakes.stub_broker import BROKERS, STELLIO, Habits, StubBroker
 from lamppost.errors import HubError, SiteError
 from lamppost_hub.delivery import COUNT, GAP, Delivery, readings_in
+from lamppost_hub.postgres import PostgresDatabase
 from lamppost_hub.sinks import Sink, open_sink
 from lamppost_hub.sinks.embedded import EmbeddedSink
 from lamppost_hub.sinks.jsonl import JsonlSink
 from lamppost_hub.sinks.ngsi_ld import NgsiLdSink, Settings
+from lamppost_hub.sinks.postgres import PostgresSink
 from lamppost_hub.sinks.store import EmbeddedStore
 
 ENERGY = "https://smartdatamodels.org/dataModel.Energy/"
@@ -75,10 +80,34 @@ class JsonlPlace(Place):
         return newest[ENERGY + "phaseVoltage"]["value"]["L1"]
 
 
+class PostgresPlace(Place):
+    def __init__(self, folder: Path, address: str) -> None:
+        super().__init__(folder)
+        self.address = address
+
+    def open(self) -> Sink:
+        return PostgresSink.open(self.address)
+
+    def _ask(self, sql: LiteralString) -> Any:
+        with psycopg.connect(self.address) as connection:
+            (found,) = connection.execute(sql).fetchone() or (None,)
+        return found
+
+    def readings(self) -> int:
+        return int(self._ask("SELECT coalesce(sum(readings), 0) FROM lamppost.measurements"))
+
+    def voltage(self) -> Any:
+        return self._ask(
+            "SELECT value FROM lamppost.newest WHERE entity LIKE '%ThreePhaseAcMeasurement%'"
+            " AND quantity = 'phaseVoltage' AND member = 'L1'"
+        )
+
+
 class BrokerPlace(Place):
-    def __init__(self, folder: Path, habits: Habits) -> None:
+    def __init__(self, folder: Path, habits: Habits, address: str = "") -> None:
         super().__init__(folder)
         self.stub = StubBroker(habits)
+        self.address = address
 
     def open(self) -> Sink:
         async def sleep(_: float) -> None:
@@ -90,6 +119,7 @@ class BrokerPlace(Place):
             monotonic=lambda: 0.0,
             sleep=sleep,
             transport=self.stub.client()._transport,
+            shared=partial(PostgresDatabase, self.address) if self.address else None,
         )
 
     def readings(self) -> int:
@@ -112,8 +142,16 @@ PLACES: list[Callable[[Path], Place]] = [
 ]
 
 
-@pytest.fixture(params=PLACES, ids=["embedded", "jsonl", *(h.name for h in BROKERS)])
+@pytest.fixture(
+    params=[*PLACES, "postgres", "shared"],
+    ids=["embedded", "jsonl", *(h.name for h in BROKERS), "postgres", "shared memory"],
+)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    if request.param in ("postgres", "shared"):
+        server: Postgres = request.getfixturevalue("postgres")
+        if request.param == "postgres":
+            return PostgresPlace(tmp_path, server.emptied())
+        return BrokerPlace(tmp_path, STELLIO, server.emptied())
     made: Place = request.param(tmp_path)
     return made
 
@@ -263,6 +301,7 @@ async def test_settings(tmp_path: Path) -> None:
         ("embedded", EmbeddedSink),
         ("jsonl:out/all.jsonl", JsonlSink),
         ("ngsi-ld:https://broker.example:1026?tenant=city&history=latest", NgsiLdSink),
+        ("postgres:postgresql://grafana@db.example/city", PostgresSink),
     ):
         sink = _open(setting, tmp_path)
         assert isinstance(sink, kind)
@@ -278,6 +317,8 @@ async def test_settings(tmp_path: Path) -> None:
         "jsonl:",
         "embedded:x",
         "postgres:x",
+        "postgres:postgresql://me:secret@db.example/city",
+        "postgres:postgresql://db.example/city?pasword_file=x",
         "ngsi-ld:",
         "ngsi-ld:ftp://x",
         "ngsi-ld:https://x?histroy=latest",

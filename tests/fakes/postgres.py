@@ -13,10 +13,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from fakes.mosquitto import free_port
 
-NAMESPACES = ("lamppost_hub", "lamppost_broker", "lamppost")
 CONFIG = """\
 listen_addresses = '127.0.0.1'
 max_connections = 60
@@ -114,13 +114,18 @@ class Postgres:
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
                 " AND application_name LIKE 'lamppost%'"
             )
-            for namespace in NAMESPACES:
-                connection.execute(f"DROP SCHEMA IF EXISTS {namespace} CASCADE")
+            found = connection.execute(
+                "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'lamppost%'"
+            ).fetchall()
+            for (namespace,) in found:
+                connection.execute(
+                    sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(namespace))
+                )
         return self.url()
 
     def dump(self, path: Path) -> None:
         """What pg_dump makes of the hub's tables, as SQL."""
-        self._run("pg_dump", "-n", NAMESPACES[0], self.url(), out=path)
+        self._run("pg_dump", "-n", "lamppost_hub", self.url(), out=path)
 
     def restore(self, path: Path) -> None:
         """Bring a dump back into the emptied database."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import cast, get_args
 from urllib.parse import parse_qsl, urlsplit
@@ -21,7 +22,8 @@ from lamppost_hub.delivery import Delivery, check
 from lamppost_hub.sinks.worker import Worker
 from lamppost_hub.sqlite import SqliteDatabase
 
-MEMORY = "ngsi-ld.sqlite"
+MEMORY = "ngsi-ld-{}.sqlite"  # each broker and tenant has been sent other things
+NAMESPACE = "lamppost_broker"  # with the same mark, in PostgreSQL
 TIMEOUT = 30.0
 KEPT_JOBS = 64  # finished deliveries remembered for each gateway; the hub repeats only its last few
 
@@ -69,8 +71,9 @@ class NgsiLdSink:
         monotonic: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
         transport: httpx.AsyncBaseTransport | None = None,
+        shared: Callable[[str, Schema], Database] | None = None,
     ) -> NgsiLdSink:
-        """Open the memory in `folder` and make the client; the broker itself is asked at the first write.
+        """Open the memory, in `folder` or `shared`, and make the client; the broker is asked at the first write.
 
         Raises SiteError `sink.setting` for certificates and secrets that cannot be read, StoreError for the memory.
         """
@@ -81,7 +84,7 @@ class NgsiLdSink:
             timeout=TIMEOUT,
             transport=transport,
         )
-        memory = BrokerMemory.open(folder / MEMORY)
+        memory = BrokerMemory.open(settings, folder, shared)
         api = Api(client, tenant=settings.tenant, sleep=sleep)
         return cls(Broker(api, memory, history=settings.history), memory, client)
 
@@ -106,15 +109,24 @@ class NgsiLdSink:
 
 
 class BrokerMemory:
-    """`lamppost.ngsild.broker.Memory` in SQLite, durable at every return."""
+    """`lamppost.ngsild.broker.Memory` in a database, durable at every return."""
 
-    def __init__(self, database: Database, path: Path) -> None:
+    def __init__(self, database: Database, what: object) -> None:
         self._database = database
-        self._worker = Worker(path)
+        self._worker = Worker(what)
 
     @classmethod
-    def open(cls, path: Path) -> BrokerMemory:
-        """Open or create it. Raises StoreError."""
+    def open(
+        cls,
+        settings: Settings,
+        folder: Path,
+        shared: Callable[[str, Schema], Database] | None = None,
+    ) -> BrokerMemory:
+        """Open or create the memory of one broker and tenant. Raises StoreError."""
+        mark = sha256(f"{settings.url}#{settings.tenant}".encode()).hexdigest()[:12]
+        if shared is not None:
+            return cls(shared(f"{NAMESPACE}_{mark}", Schema(_SCHEMA)), "what the broker was sent")
+        path = folder / MEMORY.format(mark)
         return cls(SqliteDatabase.open(path, Schema(_SCHEMA)), path)
 
     async def newest(self, identities: Sequence[str]) -> Mapping[Key, int]:

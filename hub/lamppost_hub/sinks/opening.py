@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lamppost.errors import HubError, SiteError
+from lamppost_hub.database import Database, Schema
 from lamppost_hub.delivery import Delivery
 
 
@@ -32,8 +33,11 @@ def open_sink(
     *,
     monotonic: Callable[[], float],
     sleep: Callable[[float], Awaitable[None]],
+    memory: Callable[[str, Schema], Database] | None = None,
 ) -> Sink:
-    """Open `embedded`, `jsonl:PATH` or `ngsi-ld:URL`; relative paths and the sinks' own files stand in `folder`.
+    """Open `embedded`, `jsonl:PATH`, `ngsi-ld:URL` or `postgres:URL`; relative paths stand in `folder`.
+
+    What a context broker was sent is remembered in `memory`, a database that all receivers share, or in a file.
 
     Raises SiteError `sink.setting` for anything else. Blocks for the disk; call it before the loop is busy.
     """
@@ -50,11 +54,18 @@ def open_sink(
         from lamppost_hub.sinks.ngsi_ld import NgsiLdSink, read_settings
 
         settings = read_settings(rest, folder)
-        return NgsiLdSink.open(settings, folder, monotonic=monotonic, sleep=sleep)
+        return NgsiLdSink.open(settings, folder, monotonic=monotonic, sleep=sleep, shared=memory)
+    if kind == "postgres" and rest:
+        from lamppost_hub.sinks.postgres import PostgresSink
+
+        try:
+            return PostgresSink.open(rest, folder / "keys" / "pgpass")
+        except SiteError as error:
+            raise SiteError(str(error), code="sink.setting", hint=error.hint) from error
     raise SiteError(
         f"no such sink: {setting}",
         code="sink.setting",
-        hint="give embedded, jsonl:PATH or ngsi-ld:URL",
+        hint="give embedded, jsonl:PATH, ngsi-ld:URL or postgres:URL",
     )
 
 

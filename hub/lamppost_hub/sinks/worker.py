@@ -17,7 +17,7 @@ class Worker:
     """Runs functions one after the other. `what` names the file in errors."""
 
     def __init__(self, what: object) -> None:
-        self._what = what
+        self.what = what
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sink")
 
     async def run(self, work: Callable[[], T]) -> T:
@@ -29,7 +29,7 @@ class Worker:
         try:
             return await loop.run_in_executor(self._thread, work)
         except (StoreError, OSError) as error:
-            raise disk(self._what, error) from error
+            raise disk(self.what, error) from error
 
     async def close(self, last: Callable[[], None]) -> None:
         """Run `last` after everything else, then end the thread."""

@@ -11,16 +11,6 @@ from fakes.postgres import Postgres
 from unit.hub.world import HubWorld
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    server = Postgres()
-    try:
-        server.start()
-        yield server
-    finally:
-        server.remove()
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[HubWorld]:
     """A new hub over each of them."""

@@ -130,8 +130,17 @@ async def test_a_broker_that_is_down_is_waited_for(tmp_path: Path) -> None:
     assert arrived(stub, "city") == READINGS
 
 
+async def test_two_tenants_of_one_broker_both_get_everything(tmp_path: Path) -> None:
+    stub = StubBroker()
+    for tenant in ("city", "water"):
+        sink = opened(stub, tmp_path, tenant=tenant)
+        await sink.write(delivery(0))
+        await sink.close()
+    assert arrived(stub, "city") == arrived(stub, "water") == READINGS
+
+
 async def test_the_memory_forgets_old_jobs_and_nothing_else(tmp_path: Path) -> None:
-    memory = BrokerMemory.open(tmp_path / "memory.sqlite")
+    memory = BrokerMemory.open(Settings("http://broker.test"), tmp_path)
     await memory.open_job("gw/e/open")
     await memory.part_done("gw/e/open", "p1")
     for seq in range(KEPT_JOBS + 10):
@@ -140,7 +149,7 @@ async def test_the_memory_forgets_old_jobs_and_nothing_else(tmp_path: Path) -> N
     await memory.advance({("e", "a", ""): 5, ("e", "b", "d"): 7})
     await memory.advance({("e", "a", ""): 3})
     await memory.close()
-    memory = BrokerMemory.open(tmp_path / "memory.sqlite")
+    memory = BrokerMemory.open(Settings("http://broker.test"), tmp_path)
     assert await memory.open_job("gw/e/open") == frozenset({"p1"})
     assert not await memory.finished("gw/e/open")
     assert not await memory.finished("gw/e/9")
