@@ -7,11 +7,13 @@ from pathlib import Path
 
 from lamppost.cli.device_skeleton import skeleton
 from lamppost.config.load import site
+from lamppost.findings.catalogue import ids
+from lamppost.findings.page import page
 from lamppost_drivers.library import with_site_maps
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 AREAS = (
-    "archive|audit|broker|ca|checkpoint|config|control|credential|daemon|device|direct|enrolment|envelope|hub|ledger|link|receipt|receiver|registry|ring|sink|site|store"
+    "archive|audit|broker|ca|checkpoint|config|control|credential|daemon|device|direct|enrolment|envelope|finding|hub|kit|ledger|link|receipt|receiver|registry|ring|seed|sink|site|store"
     "|trust|uplink"
 )
 CODE = re.compile(rf'"((?:{AREAS})\.[a-z][a-z0-9-]*)"')
@@ -29,7 +31,7 @@ NO_CODES |= {"site.hub", "uplink.certificate"}  # keys of a site file
 def codes_in_source() -> set[str]:
     return {
         code
-        for part in ("gateway/lamppost", "hub/lamppost_hub")
+        for part in ("gateway/lamppost", "hub/lamppost_hub", "provisioning/lamppost_kit")
         for path in (CHECKOUT / part).rglob("*.py")
         for code in CODE.findall(path.read_text())
     } - NO_CODES
@@ -38,7 +40,14 @@ def codes_in_source() -> set[str]:
 def test_every_error_code_is_documented_and_no_other() -> None:
     rows = (CHECKOUT / "docs/reference/errors.md").read_text().splitlines()
     documented = {row.split("`")[1] for row in rows if row.startswith("| `")}
-    assert documented == codes_in_source()
+    findings = set(ids())  # have a page of their own
+    assert documented == codes_in_source() - (findings - documented)
+
+
+def test_the_page_of_findings_is_what_the_data_files_say() -> None:
+    assert (CHECKOUT / "docs/reference/findings.md").read_text() == page(), (
+        "make it anew: python -m lamppost.findings.page > docs/reference/findings.md"
+    )
 
 
 def test_links_between_documents_lead_somewhere() -> None:

@@ -36,6 +36,7 @@ BODY_WITHIN = 10.0  # seconds for a body of at most MAX_REQUEST bytes
 STATUS = {
     "enrolment.token": 401,
     "enrolment.certificate": 401,
+    "registry.claimed": 401,
     "enrolment.too-big": 413,
     "enrolment.media-type": 415,
     "enrolment.rate": 429,

@@ -88,6 +88,8 @@ class Registration:
         code = self._registry.refusal_of(kid)
         if known is not None and known.gateway == request.gateway and code is not None:
             raise _locked_out(request.gateway, code)
+        if self._registry.current_key(request.gateway) is not None:
+            raise _claimed(request.gateway)
         raise _no_token(request.gateway)
 
     def _proved(self, proof: Proof, utc: int) -> str:
@@ -113,6 +115,14 @@ def _no_token(gateway: str) -> TrustError:
         f"the token for {gateway} is wrong, used or expired",
         code="enrolment.token",
         hint=f"make another one: lamppost-hub enrol token DIR {gateway}",
+    )
+
+
+def _claimed(gateway: str) -> TrustError:
+    return TrustError(
+        f"{gateway} is already claimed by another key",
+        code="registry.claimed",
+        hint="a second card with this label? if it shall take over: lamppost-hub enrol token DIR … --replace",
     )
 
 

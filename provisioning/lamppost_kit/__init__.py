@@ -1,4 +1,4 @@
-"""The installer's kit: image recipe, batch flashing, enrolment bundles, labels. Never installed on a gateway.
+"""The installer's kit: seeds for cards, by whatever tool the card was written. Never installed on a gateway.
 
-Empty until the first boot is built; nothing may import it but its own command.
+It signs with the batch's key and knows no hub's secrets but the one-time tokens that it puts on cards.
 """

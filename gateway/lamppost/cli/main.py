@@ -10,14 +10,17 @@ from typing import Any
 import click
 
 from lamppost import __version__
-from lamppost.errors import LamppostError
+from lamppost.errors import LamppostError, TrustError
 
 COMMANDS = {
     "buffer": ("lamppost.cli.buffer", "what the ring holds, and what the hub has proved"),
-    "config": ("lamppost.cli.config", "check a site file"),
+    "config": ("lamppost.cli.config", "what runs, what was tried; check, test, rollback"),
     "device": ("lamppost.cli.device", "models: search, show, new, lint, decode, selftest"),
+    "doctor": ("lamppost.cli.doctor", "every check; what is wrong, why, and what to do"),
     "enrol": ("lamppost.cli.enrol", "make this gateway's keys and join a hub"),
+    "explain": ("lamppost.cli.explain", "the page of a finding, without a network"),
     "refused": ("lamppost.cli.refused", "direct mode: what the context broker would not take"),
+    "firstboot": ("lamppost.cli.firstboot", "become the gateway that the card's seed names"),
     "run": ("lamppost.cli.run", "the daemon"),
     "wipe": ("lamppost.cli.wipe", "this machine stops being its gateway"),
     "status": ("lamppost.cli.status", "one screen: is this gateway doing its job?"),
@@ -37,6 +40,7 @@ _EXITS = {
 _EXITS_BY_AREA = {
     "config": EXIT_CONFIG,
     "device": EXIT_CONFIG,
+    "ota": EXIT_CONFIG,
     "trust": EXIT_TRUST,
     "envelope": EXIT_TRUST,
     "receipt": EXIT_TRUST,
@@ -67,9 +71,10 @@ def tree() -> None:
 
 
 def exit_code(error: LamppostError) -> int:
-    """The exit code of an error: by its code, else by its area, else 1."""
+    """The exit code of an error: by its code, else by its area, else 8 where trust failed, else 1."""
     area = error.code.partition(".")[0]
-    return _EXITS.get(error.code) or _EXITS_BY_AREA.get(area, EXIT_PROBLEM)
+    otherwise = EXIT_TRUST if isinstance(error, TrustError) else EXIT_PROBLEM
+    return _EXITS.get(error.code) or _EXITS_BY_AREA.get(area, otherwise)
 
 
 def main(arguments: list[str] | None = None) -> Any:
@@ -93,6 +98,7 @@ def state_option(command: Any) -> Any:
         "--state",
         type=click.Path(path_type=Path, file_okay=False),
         default=Path("/var/lib/lamppost"),
+        envvar="LAMPPOST_STATE",
         show_default=True,
         help="folder of ring and identity",
     )(command)
@@ -104,6 +110,19 @@ def socket_option(command: Any) -> Any:
         "--socket",
         type=click.Path(path_type=Path, dir_okay=False),
         default=Path("/run/lamppost/control.sock"),
+        envvar="LAMPPOST_SOCKET",
         show_default=True,
         help="unix socket of the daemon",
+    )(command)
+
+
+def site_option(command: Any) -> Any:
+    """`--site`: the site file."""
+    return click.option(
+        "--site",
+        type=click.Path(path_type=Path, dir_okay=False),
+        default=Path("/etc/lamppost/site.toml"),
+        envvar="LAMPPOST_SITE",
+        show_default=True,
+        help="site file of this gateway",
     )(command)
