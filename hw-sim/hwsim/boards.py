@@ -1,7 +1,8 @@
 """What hangs on the pins of a board, from a cabinet's file: I2C buses and GPIO chips, for programs under the shim.
 
 [[i2c]]          number, clock
-[[i2c.device]]   address, model (sht4x, scd4x, sps30, ads1115), and its values: temperature, humidity, co2, volts
+[[i2c.device]]   address, model (sht4x, scd4x, sps30, ads1115, answers), and its values: temperature, humidity, co2,
+                 volts; answers = { "hex written" = ["hex read", ...] }
 [[gpio]]         number
 [[gpio.pulse]]   line, every (s), low (s), bounce
 """
@@ -16,12 +17,14 @@ from typing import Any
 from hwsim.gpio import GpioChip
 from hwsim.i2c import I2cBus, I2cDevice
 from hwsim.i2c_devices import Ads1115, Scd4x, Sht4x, Sps30
+from hwsim.replay import I2cAnswers
 
 CHIPS: Mapping[str, Callable[..., I2cDevice]] = {
     "sht4x": Sht4x,
     "scd4x": Scd4x,
     "sps30": Sps30,
     "ads1115": Ads1115,
+    "answers": I2cAnswers,
 }
 
 
@@ -69,13 +72,31 @@ class Board:
     def __bool__(self) -> bool:
         return bool(self._i2c or self._gpio)
 
+    @property
+    def names(self) -> list[str]:
+        """Of buses and chips, as an event names them: i2c-1, gpio-0."""
+        return [f"i2c-{n}" for n, _, _ in self._i2c] + [f"gpio-{n}" for n, _ in self._gpio]
+
+    def set_silent(self, name: str, unit: int, *, silent: bool) -> None:
+        """A device at an address does not acknowledge, a contact rests; or again as before. Raises ValueError."""
+        if name.startswith("gpio-"):
+            if unit not in self.pulsers:
+                raise ValueError(f"no pulses on line {unit}: there are {sorted(self.pulsers)}")
+            self.pulsers[unit].silent = silent
+            return
+        known = next(devices for number, _, devices in self._i2c if name == f"i2c-{number}")
+        if unit not in known:
+            raise ValueError(f"no device {unit:#04x} on {name}")
+        there = {at: device for at, device in self.buses[name].devices.items() if at != unit}
+        self.buses[name].devices = there if silent else there | {unit: known[unit]}
+
     def start(self) -> None:
         """Create the device nodes and let the contacts pulse."""
         if self:
             self.folder.mkdir(parents=True, exist_ok=True)
         for number, clock, devices in self._i2c:
             bus = I2cBus(self.folder, number, clock=clock)
-            bus.devices = devices
+            bus.devices = dict(devices)
             self.buses[f"i2c-{number}"] = bus
         for number, pulses in self._gpio:
             chip = GpioChip(self.folder, number)

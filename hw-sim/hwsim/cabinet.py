@@ -2,15 +2,17 @@
 
     [[line]]         name, path, baud, bits, form, half_duplex, echo, bit_error_rate, granularity, silence, seed
     [[line.unit]]    unit, model (sdm630, sdm120, iem3255, dump, registers), delay, seed, pace, faults
-    [[line.sensor]]  model (pms5003, sds011, p1), seed, period
-    [[line.mbus]]    frames (hex of long frames), address, delay
+    [[line.sensor]]  model (pms5003, sds011, p1, frames, answers), seed, period, faults
+    [[line.mbus]]    frames (hex of long frames), address, delay, repeat, faults
     [[tcp]]          name, port (0: any free one); [[tcp.unit]] as above
     [[i2c]] [[gpio]] see `boards`
+    [[ble]]          see `radio`
     [[event]]        at (such as "60s"), do (a word of `site.Control`), and its arguments: line, unit, ...
 
 `model = "dump"` takes `blocks = [{start = 0, registers_hex = "..."}]`; `"registers"` takes `registers = {0 = 1}`;
 `"map"` takes `file`, a register map whose test vectors it then answers with. `repeat = 28` makes 28 units with
-following unit ids and seeds.
+following unit ids and seeds. Sensor `"frames"` takes `frames = ["hex"]` to speak in turn, `"answers"` takes
+`answers = { "hex heard" = ["hex said"] }`.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from hwsim.air import Pms5003, Sds011
 from hwsim.boards import Board
@@ -30,11 +32,17 @@ from hwsim.modbus import Faults, FaultyUnit, RtuUnit
 from hwsim.modbus_pdu import Unit
 from hwsim.modbus_tcp import ModbusTcpServer, TcpUnit
 from hwsim.p1 import P1Meter
+from hwsim.replay import Answers, Faulty, Frames
 from hwsim.sunspec import SunSpecInverter
 
+if TYPE_CHECKING:
+    from hwsim.radio import Radio
+
 Plan: TypeAlias = dict[str, Any]
-Sensor: TypeAlias = Pms5003 | Sds011 | P1Meter
-SENSORS: Mapping[str, type[Sensor]] = {"pms5003": Pms5003, "sds011": Sds011, "p1": P1Meter}
+Sensor: TypeAlias = Pms5003 | Sds011 | P1Meter | Frames | Answers
+SENSORS: Mapping[str, Callable[..., Sensor]] = {
+    "pms5003": Pms5003, "sds011": Sds011, "p1": P1Meter, "frames": Frames, "answers": Answers,
+}  # fmt: skip
 
 
 class SiteFileError(ValueError):
@@ -85,12 +93,12 @@ def vectors_of(file: Path) -> Unit:
     return Unit(holding=cells, inputs=cells)
 
 
-def _repeated(plans: Sequence[Plan]) -> Iterator[Plan]:
+def _repeated(plans: Sequence[Plan], key: str = "unit") -> Iterator[Plan]:
     for given in plans:
         plan = dict(given)
         for turn in range(int(plan.pop("repeat", 1))):
-            seed = {"seed": plan["seed"] + turn} if "seed" in plan else {}
-            yield {**plan, "unit": plan["unit"] + turn, **seed}
+            counted = {name: plan[name] + turn for name in (key, "seed") if name in plan}
+            yield {**plan, **counted}
 
 
 def _unit(plan: Plan, kind: Callable[..., FaultyUnit]) -> FaultyUnit:
@@ -101,17 +109,27 @@ def _unit(plan: Plan, kind: Callable[..., FaultyUnit]) -> FaultyUnit:
     return kind(plan.pop("unit"), model, faults=faults, **plan)
 
 
-def _sensor(plan: Plan) -> Sensor:
+def _sensor(plan: Plan) -> Faulty:
     plan = dict(plan)
-    model = plan.pop("model", None)
+    model, faults = plan.pop("model", None), plan.pop("faults", {})
     if model not in SENSORS:
         raise SiteFileError(f"sensor model {model!r}: there are {', '.join(SENSORS)}")
-    return SENSORS[model](**plan)
+    return Faulty(SENSORS[model](**plan), **faults)
 
 
-def _mbus(plan: Plan) -> MBusMeter:
+def _mbus(plan: Plan) -> tuple[int, Faulty]:
     plan = dict(plan)
-    return MBusMeter([bytes.fromhex(frame) for frame in plan.pop("frames")], **plan)
+    faults = plan.pop("faults", {})
+    meter = MBusMeter([bytes.fromhex(frame) for frame in plan.pop("frames")], **plan)
+    return meter.address, Faulty(meter, **faults)
+
+
+def _radio(plan: Plan, folder: Path) -> Radio:
+    try:
+        from hwsim.radio import Radio
+    except ImportError as error:
+        raise SiteFileError(f"[[ble]] needs {error.name}: pip install 'lamppost[ble]'") from None
+    return Radio(folder / "dbus", plan.get("sensor", []))
 
 
 class Cabinet:
@@ -121,10 +139,12 @@ class Cabinet:
         self.lines: dict[str, Line] = {}
         self.servers: dict[str, ModbusTcpServer] = {}
         self._units: dict[str, dict[int, FaultyUnit]] = {}
-        self._sensors: dict[str, list[Sensor]] = {}
+        self._sensors: dict[str, list[Faulty]] = {}
+        self._meters: dict[str, dict[int, Faulty]] = {}
+        self.radios: dict[str, Radio] = {}
         self._stack = ExitStack()
         self.events: list[Plan] = list(plan.get("event", []))
-        known = ("line", "tcp", "i2c", "gpio", "event")
+        known = ("line", "tcp", "i2c", "gpio", "ble", "event")
         if unknown := set(plan).difference(known):
             raise SiteFileError(
                 f"unknown table {sorted(unknown)[0]!r}: there are {', '.join(known)}"
@@ -135,6 +155,8 @@ class Cabinet:
                 self._add_line(dict(line), folder)
             for server in plan.get("tcp", []):
                 self._add_server(dict(server))
+            for radio in plan.get("ble", []):
+                self.radios[radio.get("name", "ble")] = _radio(radio, folder)
         except SiteFileError:
             raise
         except (KeyError, TypeError, ValueError) as error:
@@ -151,8 +173,11 @@ class Cabinet:
         units = [_unit(unit, RtuUnit) for unit in _repeated(plan.pop("unit", []))]
         sensors = [_sensor(sensor) for sensor in plan.pop("sensor", [])]
         path = folder / plan.pop("path", name)
-        mbus = [_mbus(meter) for meter in plan.pop("mbus", [])]
-        devices = [*(unit for unit in units if isinstance(unit, RtuUnit)), *sensors, *mbus]
+        meters = dict(_mbus(meter) for meter in _repeated(plan.pop("mbus", []), "address"))
+        self._meters[name] = meters
+        devices = [
+            *(unit for unit in units if isinstance(unit, RtuUnit)), *sensors, *meters.values()
+        ]  # fmt: skip
         self.lines[name] = Line(path, devices=devices, **plan)
         self._units[name] = {unit.unit: unit for unit in units}
         self._sensors[name] = sensors
@@ -171,6 +196,9 @@ class Cabinet:
             self._stack.enter_context(server)
         self._stack.callback(self.board.close)
         self.board.start()
+        for radio in self.radios.values():
+            self._stack.callback(radio.close)
+            radio.start()
         return self
 
     def close(self) -> None:
@@ -187,10 +215,16 @@ class Cabinet:
         """A line or server by name; raises SiteFileError with the names there are."""
         found = self.lines.get(name) or self.servers.get(name)
         if found is None:
-            raise SiteFileError(
-                f"no line {name!r}: there are {', '.join((*self.lines, *self.servers))}"
-            )
+            raise SiteFileError(f"no line {name!r}: there are {', '.join(self.names())}")
         return found
+
+    def names(self) -> list[str]:
+        """Of everything that an event may name as its `line`."""
+        return [*self.lines, *self.servers, *self.board.names, *self.radios]
+
+    def adapter(self, name: str) -> Line | ModbusTcpServer | Radio:
+        """What can be pulled out."""
+        return self.radios[name] if name in self.radios else self.link(name)
 
     def unit(self, line: str, unit: int) -> FaultyUnit:
         """A Modbus unit by its line and id."""
@@ -199,18 +233,35 @@ class Cabinet:
             raise SiteFileError(f"no unit {unit} on {line}: there are {sorted(self._units[line])}")
         return self._units[line][unit]
 
-    def sensors(self, line: str) -> list[Sensor]:
-        """The sensors that speak on a line."""
-        self.link(line)
-        return self._sensors.get(line, [])
+    def faulty(self, line: str, unit: int | None) -> list[FaultyUnit | Faulty]:
+        """What can be given faults: a unit, an M-Bus meter by its address, or all sensors of a line."""
+        if unit is None:
+            self.link(line)
+            return list(self._sensors.get(line, []))
+        if unit in self._meters.get(line, {}):
+            return [self._meters[line][unit]]
+        return [self.unit(line, unit)]
+
+    def set_silent(self, line: str, unit: int | str | None, *, silent: bool) -> None:
+        """A device falls silent or speaks again, wherever it hangs. Raises SiteFileError for an unknown one."""
+        if line in self.radios:
+            sensors = self.radios[line].sensors
+            if str(unit).upper() not in sensors:
+                raise SiteFileError(f"no sensor {unit} at {line}: there are {', '.join(sensors)}")
+            sensors[str(unit).upper()].silent = silent
+        elif line in self.board.names:
+            self.board.set_silent(line, int(unit or 0), silent=silent)
+        else:
+            for each in self.faulty(line, None if unit is None else int(unit)):
+                each.faults.dead = silent
 
     def truthful(self, line: str, unit: int | None) -> Truthful:
         """What can tell the true values: a unit, or the line's sensor when no unit is named."""
-        if unit is None:
-            if not self.sensors(line):
-                raise SiteFileError(f"no sensor on {line}: name a unit")
-            return self.sensors(line)[0]
-        model = self.unit(line, unit).model
-        if not isinstance(model, Meter):
-            raise SiteFileError(f"unit {unit} on {line} is no meter with a truth")
+        found = self.faulty(line, unit)
+        if not found:
+            raise SiteFileError(f"no sensor on {line}: name a unit")
+        model = found[0].device if isinstance(found[0], Faulty) else found[0].model
+        if not isinstance(model, Meter | Pms5003 | Sds011 | P1Meter):
+            what = line if unit is None else f"unit {unit} on {line}"
+            raise SiteFileError(f"{what} is no meter with a truth")
         return model

@@ -88,11 +88,14 @@ def _ready(cabinet: Cabinet, folder: Path, site: Path | None) -> str:
     """What to say once everything stands; TCP servers have their ports only then."""
     said = [f"line    {line.path}" for line in cabinet.lines.values()]
     said += [f"tcp     {name} {s.host}:{s.port}" for name, s in cabinet.servers.items()]
-    shell = ""
+    said += [f"radio   {name} {radio.address}" for name, radio in cabinet.radios.items()]
     if cabinet.board:
-        env = environment(cabinet.board.folder, {}) | BOARD
         said.append(f"board   {cabinet.board.folder}")
-        shell = "".join(f"{key}={value} " for key, value in env.items())
+    shell = ""
+    if env := _environment(cabinet):
+        file = folder / "environment"
+        file.write_text("".join(f"{key}={value}\n" for key, value in env.items()), encoding="utf-8")
+        shell = f"env $(cat {file}) "
     if site is not None and site.exists():
         made = folder / "site.toml"
         made.write_text(placed(site.read_text(encoding="utf-8"), cabinet, folder))
@@ -100,6 +103,18 @@ def _ready(cabinet: Cabinet, folder: Path, site: Path | None) -> str:
         said += ["in another terminal:", f"  {shell}lamppost run {made} {where}"]
         said.append(f"  lamppost status --socket {folder}/gateway.sock")
     return "\n".join([*said, f"ready   control {folder}/sim.sock, Ctrl-C ends it"])
+
+
+def _environment(cabinet: Cabinet) -> dict[str, str]:
+    """What a program needs to find this cabinet's pins, buses and radio, and parity on its ports."""
+    env: dict[str, str] = {}
+    if cabinet.board or any(line.form for line in cabinet.lines.values()):
+        env |= environment(cabinet.board.folder if cabinet.board else None, {})
+    if cabinet.board:
+        env |= BOARD
+    for radio in cabinet.radios.values():
+        env["DBUS_SYSTEM_BUS_ADDRESS"] = radio.address
+    return env
 
 
 def placed(site: str, cabinet: Cabinet, folder: Path) -> str:

@@ -130,6 +130,15 @@ class Line:
         with self._changed:
             self._wire.bit_error_rate = bit_error_rate
 
+    def change(self, **how: Any) -> None:
+        """From now on the line has another `baud`, `form`, `echo` or `bit_error_rate`. Raises ValueError."""
+        for name in how:
+            if name not in ("baud", "form", "echo", "bit_error_rate"):
+                raise ValueError(f"no {name!r} to change: baud, form, echo, bit_error_rate")
+        with self._changed:
+            for name, value in how.items():
+                setattr(self._wire, name, value)
+
     # --- what the line saw
 
     @property
@@ -141,6 +150,11 @@ class Line:
     def byte_time(self) -> float:
         """Seconds a character takes."""
         return self._wire.byte_time
+
+    @property
+    def form(self) -> str | None:
+        """Such as 8E1, where the line insists on one."""
+        return self._wire.form
 
     @property
     def silence(self) -> float:

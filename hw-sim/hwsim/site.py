@@ -20,6 +20,7 @@ from typing import Any
 
 from hwsim.cabinet import Cabinet, SiteFileError
 from hwsim.device import Babbler, Device
+from hwsim.i2c import I2cBus
 from hwsim.line import Line
 from hwsim.modbus_tcp import ModbusTcpServer
 
@@ -47,8 +48,8 @@ class Control:
 
     def words(self) -> dict[str, Callable[..., dict[str, Any] | None]]:
         """What may be done, by its word."""
-        words = ("unplug", "plug", "silence", "revive", "fault", "noise", "inject", "babble", "hush",
-                 "stats", "reset", "truth", "answered")  # fmt: skip
+        words = ("unplug", "plug", "off", "on", "silence", "revive", "fault", "noise", "change", "inject",
+                 "babble", "hush", "stick", "release", "stats", "reset", "truth", "answered")  # fmt: skip
         return {word: getattr(self, word) for word in words}
 
     def _line(self, name: str) -> Line:
@@ -58,31 +59,55 @@ class Control:
         return found
 
     def unplug(self, line: str) -> None:
-        """Pull out a line's adapter, or cut a server's power."""
-        self._cabinet.link(line).unplug()
+        """Pull out a line's adapter, cut a server's power, or let bluetoothd die."""
+        self._cabinet.adapter(line).unplug()
 
     def plug(self, line: str) -> None:
         """Put it back."""
-        self._cabinet.link(line).plug()
+        self._cabinet.adapter(line).plug()
 
-    def silence(self, line: str, unit: int | None = None) -> None:
-        """A unit (or the line's sensors) stops answering."""
-        self._set_silent(line, unit, silent=True)
+    def off(self, line: str) -> None:
+        """Switch a radio off."""
+        self._power(line, on=False)
 
-    def revive(self, line: str, unit: int | None = None) -> None:
+    def on(self, line: str) -> None:
+        """And on again."""
+        self._power(line, on=True)
+
+    def _power(self, line: str, *, on: bool) -> None:
+        if line not in self._cabinet.radios:
+            raise SiteFileError(f"{line} is no radio")
+        self._cabinet.radios[line].power(on)
+
+    def silence(self, line: str, unit: int | str | None = None) -> None:
+        """A device stops answering: unit, M-Bus or I2C address, pin, radio address; without `unit` the sensors."""
+        self._cabinet.set_silent(line, unit, silent=True)
+
+    def revive(self, line: str, unit: int | str | None = None) -> None:
         """It answers again."""
-        self._set_silent(line, unit, silent=False)
+        self._cabinet.set_silent(line, unit, silent=False)
 
-    def _set_silent(self, line: str, unit: int | None, *, silent: bool) -> None:
-        if unit is not None:
-            self._cabinet.unit(line, unit).faults.dead = silent
-            return
-        for sensor in self._cabinet.sensors(line):
-            sensor.silent = silent
+    def fault(self, line: str, unit: int | None = None, **faults: Any) -> None:
+        """Set faults of a unit, an M-Bus meter or (without `unit`) the sensors by name, see `modbus.Faults`."""
+        for each in self._cabinet.faulty(line, unit):
+            each.faults.set(**faults)
 
-    def fault(self, line: str, unit: int, **faults: Any) -> None:
-        """Set faults of a unit by name, see `modbus.Faults`."""
-        self._cabinet.unit(line, unit).faults.set(**faults)
+    def change(self, line: str, **how: Any) -> None:
+        """Another `baud`, `form`, `echo` or `bit_error_rate` of a serial line."""
+        self._line(line).change(**how)
+
+    def stick(self, line: str) -> None:
+        """Somebody holds an I2C bus down."""
+        self._bus(line).stuck = True
+
+    def release(self, line: str) -> None:
+        """And lets go."""
+        self._bus(line).stuck = False
+
+    def _bus(self, name: str) -> I2cBus:
+        if name not in self._cabinet.board.buses:
+            raise SiteFileError(f"{name} is no I2C bus")
+        return self._cabinet.board.buses[name]
 
     def noise(self, line: str, bit_error_rate: float) -> None:
         """Flip bits at this rate."""
@@ -171,8 +196,8 @@ class Script:
             if step.get("do") not in self._control.words():
                 known = ", ".join(self._control.words())
                 raise SiteFileError(f"event at {at:g} s: do is one of {known}")
-            if "line" in step:
-                cabinet.link(step["line"])
+            if step.get("line", next(iter(cabinet.names()), None)) not in cabinet.names():
+                raise SiteFileError(f"event at {at:g} s: no line {step['line']!r}")
             self._steps.append((at, step))
         self._steps.sort(key=lambda step: step[0])
 

@@ -152,6 +152,7 @@ class Acquiring:
 def _print(sample: Sample) -> None:
     said = {
         "device": sample.device,
+        "at": sample.at.ns / 1e9,
         "values": {reading.point: reading.value for reading in sample.readings},
         "reasons": {reading.point: reading.quality.reason for reading in sample.readings},
     }
