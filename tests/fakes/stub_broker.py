@@ -7,14 +7,17 @@ socket, `serve()` a real port on loopback. Faults come from a script; each write
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import re
 import socket
+import ssl
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -29,6 +32,7 @@ UPSERT, QUERY, TEMPORAL = (
     "/entityOperations/query",
     "/temporal/entities",
 )
+TOKEN = "/oauth2/token"
 ERRORS = "https://uri.etsi.org/ngsi-ld/errors/"
 
 URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`]+\Z")
@@ -104,6 +108,7 @@ class StubBroker:
     def __init__(self, habits: Habits = ORION_TROE, token: str = "") -> None:
         self.habits = habits
         self.token = token
+        self.clients: dict[str, str] = {}  # client ids and secrets of the token endpoint
         self.tenants: dict[str, Store] = {}
         self.faults: list[Fault] = []
         self.refuse: set[str] = set()
@@ -172,6 +177,8 @@ class StubBroker:
         body: bytes,
     ) -> Reply:
         try:
+            if path == TOKEN and method == "POST":
+                return self._give_token(headers, body)
             if self.token and headers.get("authorization") != f"Bearer {self.token}":
                 raise Problem(401, "Unauthorized", "no valid token")
             tenant = headers.get("ngsild-tenant", "")
@@ -184,6 +191,18 @@ class StubBroker:
             raise Problem(404, "ResourceNotFound", f"no such resource: {path}")
         except Problem as problem:
             return problem.status, problem.body
+
+    def _give_token(self, headers: Mapping[str, str], body: bytes) -> Reply:
+        """RFC 6749 §4.4: client credentials by HTTP Basic."""
+        kind, _, given = headers.get("authorization", "").partition(" ")
+        client, _, secret = (
+            base64.b64decode(given if kind == "Basic" else "").decode().partition(":")
+        )
+        if not self.clients.get(client) or self.clients[client] != secret:
+            return 401, {"error": "invalid_client"}
+        if parse_qs(body.decode()).get("grant_type") != ["client_credentials"]:
+            return 400, {"error": "unsupported_grant_type"}
+        return 200, {"access_token": self.token, "token_type": "Bearer", "expires_in": 300}
 
     def _known(self, tenant: str) -> Store:
         if tenant and tenant not in self.tenants and self.habits.unknown_tenant_is_404:
@@ -315,15 +334,32 @@ class StubBroker:
         return httpx.AsyncClient(base_url="http://broker.test", transport=_Wire(self), **options)
 
     @contextlib.contextmanager
-    def serve(self) -> Iterator[str]:
-        """The broker on a free port of loopback, in a thread; gives its URL."""
+    def serve(
+        self, port: int = 0, *, pair: tuple[Path, Path] | None = None, client_ca: Path | None = None
+    ) -> Iterator[str]:
+        """The broker on loopback, in a thread, on a free port unless one is given; gives its URL.
+
+        With `pair` (certificate, key) over TLS, with `client_ca` only for clients that this authority knows.
+        """
         import uvicorn
 
+        tls: dict[str, Any] = {}
+        if pair:
+            tls = {"ssl_certfile": pair[0], "ssl_keyfile": pair[1]}
+        if client_ca:
+            tls |= {"ssl_ca_certs": client_ca, "ssl_cert_reqs": ssl.CERT_REQUIRED}
         with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(("127.0.0.1", port))
             listener.listen()
             config = uvicorn.Config(
-                self.application, interface="asgi3", log_level="error", lifespan="off"
+                self.application,
+                interface="asgi3",
+                log_level="critical",
+                lifespan="off",
+                loop="asyncio",
+                timeout_graceful_shutdown=1,
+                **tls,
             )
             server = uvicorn.Server(config)
             thread = threading.Thread(
@@ -331,7 +367,7 @@ class StubBroker:
             )
             thread.start()
             try:
-                yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+                yield f"{'https' if pair else 'http'}://localhost:{listener.getsockname()[1]}"
             finally:
                 server.should_exit = True
                 thread.join()

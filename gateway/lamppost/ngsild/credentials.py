@@ -17,8 +17,6 @@ class ClientCredentials(httpx.Auth):
     `monotonic` gives seconds (a Clock's). The token endpoint is asked with HTTP Basic, as RFC 6749 §2.3.1 prefers.
     """
 
-    requires_response_body = True
-
     def __init__(
         self,
         token_url: str,
@@ -39,11 +37,11 @@ class ClientCredentials(httpx.Auth):
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Add the token to `request`; raises HubError broker.token where none is given."""
         if not self._token or self._monotonic() >= self._until:
-            self._take((yield self._ask()))
+            await self._take((yield self._ask()))
         request.headers["Authorization"] = f"Bearer {self._token}"
         response = yield request
         if response.status_code == httpx.codes.UNAUTHORIZED:
-            self._take((yield self._ask()))
+            await self._take((yield self._ask()))
             request.headers["Authorization"] = f"Bearer {self._token}"
             yield request
 
@@ -54,7 +52,8 @@ class ClientCredentials(httpx.Auth):
         request = httpx.Request("POST", self._url, data=form)
         return next(self._basic.auth_flow(request))
 
-    def _take(self, response: httpx.Response) -> None:
+    async def _take(self, response: httpx.Response) -> None:
+        await response.aread()  # a flow of our own is given the answer before its body is read
         try:
             answer = response.json() if response.is_success else {}
             token, lifetime = answer["access_token"], float(answer.get("expires_in", 300))
