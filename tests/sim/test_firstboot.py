@@ -114,7 +114,7 @@ def test_the_same_seed_on_a_second_card(card: Card, tmp_path: Path) -> None:
     shutil.copy(card.seed_file, twin.seed_file)
     assert card.starts() == 0
     assert twin.starts() == 8
-    assert "PROBLEM registry.claimed: gw-4 is already claimed" in twin.log
+    assert "PROBLEM registry.claimed: the hub refused: gw-4 is already claimed" in twin.log
     assert twin.seed_file.exists()
 
 
