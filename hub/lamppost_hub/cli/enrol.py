@@ -179,6 +179,7 @@ def serve(root: Path, host: str, port: int) -> None:
     from lamppost_hub.founding import DEVICE_ROOT, open_database
     from lamppost_hub.registration import Registration
     from lamppost_hub.thread import DatabaseThread
+    from lamppost_hub.watchdog import notify
     from lamppost_hub.web import Listener, Server
 
     logging.basicConfig(
@@ -195,7 +196,12 @@ def serve(root: Path, host: str, port: int) -> None:
         folder.ca / f"{DEVICE_ROOT}.pem",
     )
     est = EstServer(Registration(folder, database, clock), thread, clock)
-    server = Server(est.app, listener, lambda at: click.echo(f"ready https://{name}:{at}"))
+
+    def ready(at: int) -> None:
+        notify("READY=1")
+        click.echo(f"ready https://{name}:{at}")
+
+    server = Server(est.app, listener, ready)
     try:
         asyncio.run(server.run_here())
     finally:
