@@ -178,7 +178,7 @@ class Broker:
         self._alive, self._lost = True, None
         self._inbox.clear()
 
-    def publish(self, topic: str, payload: bytes) -> asyncio.Future[Ack]:
+    def publish(self, topic: str, payload: bytes, *, urgent: bool = False) -> asyncio.Future[Ack]:
         assert topic == f"lamppost/{GATEWAY}/up"
         done: asyncio.Future[Ack] = asyncio.get_running_loop().create_future()
         if self._lost is not None:

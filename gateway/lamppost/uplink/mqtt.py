@@ -102,11 +102,11 @@ class MqttTransport:
             raise
         self._connection = connection
 
-    def publish(self, topic: str, payload: bytes) -> asyncio.Future[Ack]:
+    def publish(self, topic: str, payload: bytes, *, urgent: bool = False) -> asyncio.Future[Ack]:
         """QoS 1; the future ends with the PUBACK."""
         if self._connection is None:
             raise fault("uplink.lost", "not connected")
-        return self._connection.publish(topic, payload)
+        return self._connection.publish(topic, payload, urgent=urgent)
 
     async def messages(self) -> AsyncIterator[Incoming]:
         """What arrives on the down topic."""
@@ -151,6 +151,7 @@ class _Connection:
         self._subscribed: asyncio.Future[None] = self._loop.create_future()
         self._lost: LamppostError | None = None
         self._queue: deque[tuple[str, bytes, asyncio.Future[Ack]]] = deque()
+        self._urgent: deque[tuple[str, bytes, asyncio.Future[Ack]]] = deque()
         self._pending: dict[int, asyncio.Future[Ack]] = {}
         self._unanswered_limit = RECEIVE_MAXIMUM
         self._waiting: list[Incoming] = []
@@ -196,27 +197,31 @@ class _Connection:
         while self._client.loop_misc() == paho.MQTT_ERR_SUCCESS:  # noqa: ASYNC110
             await asyncio.sleep(1)
 
-    def publish(self, topic: str, payload: bytes) -> asyncio.Future[Ack]:
+    def publish(self, topic: str, payload: bytes, *, urgent: bool) -> asyncio.Future[Ack]:
         """See `transport.Transport.publish`."""
         done: asyncio.Future[Ack] = self._loop.create_future()
         if self._lost is not None:
             done.set_exception(self._lost)
             return done
-        self._queue.append((topic, payload, done))
+        (self._urgent if urgent else self._queue).append((topic, payload, done))
         self._feed()
         return done
 
     def _feed(self) -> None:
-        """Hand on what MQTT's flow control (MQTT 5, 4.9) allows now."""
-        while self._queue and len(self._pending) < self._unanswered_limit:
-            topic, payload, done = self._queue.popleft()
-            extras = _properties(PacketTypes.PUBLISH)
-            if self._address.message_expiry is not None:
-                extras.MessageExpiryInterval = math.ceil(self._address.message_expiry)
-            sent = self._client.publish(topic, payload, qos=1, properties=extras)
-            self._pending[sent.mid] = done
-            if sent.rc != paho.MQTT_ERR_SUCCESS:
-                self._fail(fault("uplink.lost", paho.error_string(sent.rc)))
+        """Hand on what MQTT's flow control (MQTT 5, 4.9) allows now; one place is kept for what is urgent."""
+        while self._urgent and len(self._pending) < self._unanswered_limit:
+            self._hand_over(*self._urgent.popleft())
+        while self._queue and len(self._pending) < max(1, self._unanswered_limit - 1):
+            self._hand_over(*self._queue.popleft())
+
+    def _hand_over(self, topic: str, payload: bytes, done: asyncio.Future[Ack]) -> None:
+        extras = _properties(PacketTypes.PUBLISH)
+        if self._address.message_expiry is not None:
+            extras.MessageExpiryInterval = math.ceil(self._address.message_expiry)
+        sent = self._client.publish(topic, payload, qos=1, properties=extras)
+        self._pending[sent.mid] = done
+        if sent.rc != paho.MQTT_ERR_SUCCESS:
+            self._fail(fault("uplink.lost", paho.error_string(sent.rc)))
 
     async def next_message(self) -> Incoming:
         """The oldest unread message; what arrived before a loss is still handed out."""
@@ -353,12 +358,14 @@ class _Connection:
     def _fail(self, why: LamppostError) -> None:
         if self._lost is None:
             self._lost = why
-        for done in (*self._pending.values(), *(late for _, _, late in self._queue)):
+        late = [done for _, _, done in (*self._urgent, *self._queue)]
+        for done in (*self._pending.values(), *late):
             if not done.done():
                 done.set_exception(self._lost)
                 done.exception()  # seen: the sender may have let go of it already
         self._pending.clear()
         self._queue.clear()
+        self._urgent.clear()
         self._news.set()
 
 

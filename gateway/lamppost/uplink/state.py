@@ -23,6 +23,8 @@ class UplinkStatus:
     """A snapshot. `code` and `hint` say why it is not simply connected; None and "" when all is well.
 
     `held` counts batches without a verified receipt, `in_flight` those sent over this connection and not answered.
+    `thrift` is what gives way to the month's byte budget (`month_budget`, None where there is none), `month_bytes` what
+    was spent of it, overheads included. `batch_readings` is how large a batch of a backlog is made at present.
     `bytes_sent` sums the sizes of the messages sent, repeats included, without MQTT, TLS and TCP headers.
     """
 
@@ -45,3 +47,9 @@ class UplinkStatus:
     batches_refused: int = 0
     last_refusal: str = ""
     last_receipt: Instant | None = None
+    alerts_held: int = 0
+    alerts_sent: int = 0
+    month_bytes: int = 0
+    month_budget: int | None = None
+    thrift: str = "full"
+    batch_readings: int = 0

@@ -34,8 +34,10 @@ class Transport(Protocol):
         """
         ...
 
-    def publish(self, topic: str, payload: bytes) -> asyncio.Future[Ack]:
-        """Hand a message over at once, in call order; the future ends when the broker has answered.
+    def publish(self, topic: str, payload: bytes, *, urgent: bool = False) -> asyncio.Future[Ack]:
+        """Hand a message over at once, in call order, urgent ones before all that still waits here.
+
+        The future ends when the broker has answered.
 
         The future raises HubError: `uplink.not-authorised`, `uplink.too-big`, `uplink.lost`.
         """

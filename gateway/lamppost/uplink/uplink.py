@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn, Protocol
 
 from lamppost.clock import Clock
 from lamppost.envelope.public import PublicKey
+from lamppost.uplink.budget import Thrift, Uncounted
 from lamppost.uplink.faults import hint_for
+from lamppost.uplink.lanes import Outbox
 from lamppost.uplink.mqtt import BrokerAddress, MqttTransport
 from lamppost.uplink.receipts import Receipts
-from lamppost.uplink.sender import Outbox, Sender
+from lamppost.uplink.sender import Meter, Sender
 from lamppost.uplink.session import Session
 from lamppost.uplink.state import UplinkState, UplinkStatus
 from lamppost.uplink.tls import TlsFiles
 from lamppost.uplink.transport import Transport
 from lamppost.uplink.window import PASSING
+
+KEEPALIVE = 15  # seconds
+THRIFTY_KEEPALIVE = 60  # where the bytes of a month are limited: a PING and its answer cost 300
 
 
 class Settings(Protocol):
@@ -51,6 +56,7 @@ class EnrolledAs(Protocol):
 class Uplink:
     """Sends what the ring holds and settles it by verified receipts.
 
+    `alerts` is a second outbox, whose batches go first. `meter` counts and limits the bytes of a month.
     `transport` is for tests; without it the broker of `settings` is spoken to.
     """
 
@@ -61,13 +67,17 @@ class Uplink:
         outbox: Outbox,
         clock: Clock,
         *,
+        alerts: Outbox | None = None,
+        meter: Meter | None = None,
+        on_nudge: Callable[[str], None] = lambda code: None,
         transport: Transport | None = None,
         chance: random.Random | None = None,
     ) -> None:
         self._clock = clock
-        self._outbox = outbox
+        self._meter = meter = meter or Uncounted()
+        keepalive = THRIFTY_KEEPALIVE if meter.monthly is not None else KEEPALIVE
         self._receipts = Receipts(identity.gateway, identity.hub_signing)
-        self._session = Session(transport or _broker(settings, identity), clock, chance)
+        self._session = Session(transport or _broker(settings, identity, keepalive), clock, chance)
         self._sender = Sender(
             identity.gateway,
             outbox,
@@ -75,7 +85,11 @@ class Uplink:
             clock,
             in_flight=settings.in_flight,
             receipt_timeout=settings.receipt_timeout,
+            meter=meter,
+            keepalive=keepalive,
+            alerts=alerts,
             on_receipt=self._session.proved,
+            on_nudge=on_nudge,
         )
 
     async def run(self) -> NoReturn:
@@ -95,8 +109,19 @@ class Uplink:
         """Wait until every held batch is settled, at most until `deadline` (clock.monotonic()); True if so."""
         return await self._sender.drained(deadline)
 
+    @property
+    def batch_readings(self) -> int:
+        """How many readings a batch of a backlog should hold on this line."""
+        return self._sender.pace.readings
+
+    @property
+    def thrift(self) -> Thrift:
+        """What gives way to the month's budget."""
+        return self._sender.thrift
+
     def status(self) -> UplinkStatus:
         """A snapshot; cheap."""
+        alerts = self._sender.lanes.alerts
         session, sender, counts = self._session, self._sender, self._receipts.counts
         state, code, message = self._standing()
         return UplinkStatus(
@@ -107,7 +132,7 @@ class Uplink:
             hint=hint_for(code),
             next_try=session.next_try,
             connections=session.connections,
-            held=len(self._outbox.held()),
+            held=len(sender.lanes.readings.outbox.held()),
             in_flight=sender.window.in_flight,
             batches_sent=sender.sent.batches,
             batches_resent=sender.sent.again,
@@ -119,6 +144,12 @@ class Uplink:
             batches_refused=sender.sent.refused,
             last_refusal=sender.sent.last_refusal,
             last_receipt=sender.sent.last_receipt,
+            alerts_held=len(alerts.outbox.held()) if alerts else 0,
+            alerts_sent=sender.sent.alerts,
+            month_bytes=self._meter.spent,
+            month_budget=self._meter.monthly,
+            thrift=sender.thrift.value,
+            batch_readings=sender.pace.readings,
         )
 
     def _standing(self) -> tuple[UplinkState, str | None, str]:
@@ -142,13 +173,14 @@ class Uplink:
         return session.state, None, ""
 
 
-def _broker(settings: Settings, identity: EnrolledAs) -> MqttTransport:
+def _broker(settings: Settings, identity: EnrolledAs, keepalive: int) -> MqttTransport:
     files = TlsFiles(identity.tls_certificate, identity.tls_key, identity.server_ca)
     address = BrokerAddress(
         settings.host,
         settings.port,
         identity.gateway,
         files,
+        keepalive=keepalive,
         # a copy that nobody fetched is gone when the next one is sent: the broker's queue stays short
         message_expiry=settings.receipt_timeout,
     )
