@@ -85,6 +85,15 @@ class HubFolder:
         return self.root / "checkpoints"
 
     @property
+    def publish(self) -> Path:
+        """Signed configuration: what is served, and what waits for signatures."""
+        return self.root / "publish"
+
+    def online_keys(self) -> list[Path]:
+        """Keys that sign what is current and what is halted, oldest first; the root names the one that counts."""
+        return self._numbered("publish")
+
+    @property
     def delivery_lock(self) -> Path:
         """Held by the one receiver process that drains the queue to the sinks."""
         return self.root / "delivery.lock"

@@ -25,7 +25,7 @@ class World:
         self.keys.mkdir(parents=True)
         self.roots = self._made("r1", "r2", "r3")
         online = self._made("online")["online"]
-        self.repository = Repository(folder / "publish", self.keys / "online.pem")
+        self.repository = Repository(folder / "publish", [self.keys / "online.pem"])
         self.repository.create(self.roots, online, self.utc)
         self.sign("root", "r1", "r2")
         self.sign("targets", "r1", "r3")

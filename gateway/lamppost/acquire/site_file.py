@@ -21,7 +21,11 @@ FOLDER = "maps"
 
 def read(file: Path) -> tuple[Site, Registry]:
     """The site and the drivers it may use. Raises SiteInvalid for the file and for any map beside it, OSError."""
-    raw = file.read_bytes()
+    return parse(file.read_bytes(), file)
+
+
+def parse(raw: bytes, file: Path) -> tuple[Site, Registry]:
+    """The same for bytes that stand in for `file`: maps are looked for beside it. Raises SiteInvalid."""
     folder, named = _folder(raw, file)
     registry = Registry.load()
     if named and not folder.is_dir():

@@ -1,4 +1,4 @@
-"""`lamppost config`: what a site file says, before anything runs it."""
+"""`lamppost config`: what a site file says, which one runs, and what was tried."""
 
 from __future__ import annotations
 
@@ -7,41 +7,64 @@ from pathlib import Path
 import click
 import orjson
 
+from lamppost.cli import config_trial
+
 
 @click.group()
 def command() -> None:
-    """Site files."""
+    """Site files, and the signed configuration of this gateway."""
 
 
 @command.command()
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--json", "as_json", is_flag=True, help="one object, schema lamppost.config-check/1")
-def check(file: Path, as_json: bool) -> None:
+@click.argument(
+    "files",
+    metavar="FILE…",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="one object a file, schema lamppost.config-check/1"
+)
+def check(files: tuple[Path, ...], as_json: bool) -> None:
     """Check FILE and name all its problems at once. Opens no port."""
     from lamppost.acquire import site_file
     from lamppost.cli.main import EXIT_CONFIG
     from lamppost.config.problems import Problem, SiteInvalid
 
-    problems: tuple[Problem, ...] = ()
-    try:
-        found, _ = site_file.read(file)
-    except SiteInvalid as refused:
-        problems = refused.problems
-    if as_json:
-        answer = {
-            "schema": "lamppost.config-check/1",
-            "file": str(file),
-            "ok": not problems,
-            "problems": problems,
-        }
-        click.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
-    else:
+    bad = False
+    for file in files:
+        problems: tuple[Problem, ...] = ()
+        words = ""
+        try:
+            found, _ = site_file.read(file)
+            words = f"{len(found.link)} links, {len(found.device)} devices"
+        except SiteInvalid as refused:
+            problems = refused.problems
+        bad = bad or bool(problems)
+        if as_json:
+            option = 0 if len(files) > 1 else orjson.OPT_INDENT_2
+            click.echo(orjson.dumps(_answer(file, problems), option=option).decode())
+            continue
         for problem in problems:
             click.echo(str(problem))
         if problems:
             word = "problem" if len(problems) == 1 else "problems"
             click.echo(f"PROBLEM {len(problems)} {word} in {file}: mend the keys named above")
         else:
-            click.echo(f"OK {file}: {len(found.link)} links, {len(found.device)} devices")
-    if problems:
+            click.echo(f"OK {file}: {words}")
+    if bad:
         raise SystemExit(EXIT_CONFIG)
+
+
+def _answer(file: Path, problems: object) -> dict[str, object]:
+    return {
+        "schema": "lamppost.config-check/1",
+        "file": str(file),
+        "ok": not problems,
+        "problems": problems,
+    }
+
+
+for _command in config_trial.COMMANDS:
+    command.add_command(_command)

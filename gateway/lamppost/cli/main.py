@@ -14,6 +14,7 @@ from lamppost.errors import LamppostError, TrustError
 
 COMMANDS = {
     "buffer": ("lamppost.cli.buffer", "what the ring holds, and what the hub has proved"),
+    "bus": ("lamppost.cli.bus", "links: list, scan, probe, sniff, soak, raw"),
     "config": ("lamppost.cli.config", "what runs, what was tried; check, test, rollback"),
     "device": ("lamppost.cli.device", "models: search, show, new, lint, decode, selftest"),
     "doctor": ("lamppost.cli.doctor", "every check; what is wrong, why, and what to do"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from lamppost.config.units import BrokerUrl, Bytes, Quantity, Seconds, Volume
 
@@ -43,11 +43,33 @@ class TimePolicy(_Table):
     unsynced: Literal["wait", "send"] = "wait"
 
 
+class OtaSettings(_Table):
+    """Signed configuration: from where, for which group, and when. Times of day are UTC.
+
+    Without `url` it is the hub's own, at [uplink] host. A trial and the way back from it take three minutes at most.
+    """
+
+    url: str = Field("", pattern=r"^(https://[^\s/@]+(/[^\s?#]*)?)?$", max_length=255)
+    group: Name = "default"
+    every: Seconds = Field(900.0, ge=10, le=86400)
+    trial: Seconds = Field(120.0, ge=5, le=150)
+    window: str = Field(
+        "", pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9])?$"
+    )
+    hold_until: AwareDatetime | None = None
+    sticks: Path | None = None
+
+
 class RingSettings(_Table):
-    """The durable bounded store: its size on disk, and how often a group of samples is made durable."""
+    """The durable bounded store: its size on disk, and how often a group of samples is made durable.
+
+    `coarse_share` of the size keeps windows of `coarse_window` of what must be given up before the hub has it.
+    """
 
     size: Bytes = Field(64 * 1024**2, ge=1024**2)
     group: Seconds = Field(1.0, gt=0, le=60)
+    coarse_window: Seconds = Field(900.0, ge=60, le=86400)
+    coarse_share: float = Field(0.4, ge=0, le=0.8)
 
 
 class Aggregation(_Table):
@@ -275,6 +297,7 @@ class Site(_Table):
     aggregate: Aggregation = Aggregation()
     privacy: Privacy = Privacy()
     uplink: Uplink
+    ota: OtaSettings = OtaSettings()
     drivers: DriverSettings = DriverSettings()
     link: tuple[LinkSettings, ...] = Field(min_length=1)
     device: tuple[DeviceSettings, ...] = Field(min_length=1)

@@ -3,7 +3,7 @@
     identity.json   the gateway's id                     envelope.key    the long-term identity (never leaves)
     enrolled.json   the hub's bundle, as it came         tls-next.key    the TLS key that was asked a certificate for
     server-ca.pem   who may be the hub's broker          tls.pem         the TLS key in use and its certificate chain
-    est.json        where certificates are renewed
+    est.json        where certificates are renewed       tuf-root.json   who may sign its configuration
 
 Every request makes a TLS key of its own. Every file is replaced as a whole, `enrolled.json` last. A power cut in
 between leaves a mix of an old and a new bundle, and each file is good on its own: key and certificate are one file.
@@ -70,6 +70,7 @@ class _Bundle:
     server_ca: str
     hub_signing: dict[bytes, PublicKey]
     hub_encryption: EncryptionKey
+    tuf_root: str
 
 
 def create(folder: Path, gateway: str, kind: SigningKind = "p256") -> PublicKey:
@@ -134,6 +135,8 @@ def install(folder: Path, bundle: bytes) -> None:
         ) from error
     durable_write(folder / "server-ca.pem", found.server_ca.encode(), 0o640)
     durable_write(folder / TLS, keys.with_chain(key, found.certificate), 0o600)
+    if found.tuf_root:
+        durable_write(folder / "tuf-root.json", found.tuf_root.encode(), 0o640)
     durable_write(folder / "enrolled.json", bundle, 0o640)
     if key.name == TLS_NEXT:
         key.unlink()
@@ -244,7 +247,12 @@ def _read_bundle(data: bytes, gateway: str) -> _Bundle:
         x509.load_pem_x509_certificates(text.encode())
     signing = [PublicKey.from_pem(pem) for pem in _pems(found, "hub_signing")]
     encryption = [EncryptionKey.from_pem(pem) for pem in _pems(found, "hub_encryption")]
-    return _Bundle(hub, certificate, server_ca, {key.kid: key for key in signing}, encryption[0])
+    root = found.get("tuf_root", "")
+    if not isinstance(root, str):
+        raise ValueError("tuf_root is the JSON text of a TUF root")
+    return _Bundle(
+        hub, certificate, server_ca, {key.kid: key for key in signing}, encryption[0], root
+    )
 
 
 def _pems(found: Mapping[str, Any], member: str) -> list[str]:

@@ -23,7 +23,7 @@ from lamppost.model import Receipt
 # RFC 9942 §4: verifiable data structure and its proofs, RFC 9162 with SHA-256, inclusion proofs
 VDS, VDP, RFC9162_SHA256, INCLUSION = 395, 396, 1, -1
 STATEMENT_TYPE = "application/vnd.lamppost.statement+cbor"
-KINDS = ("refused", "resend")
+KINDS = ("refused", "resend", "nudge")
 NONE = -1
 """`seq` or `next` of a statement that names none."""
 
@@ -44,7 +44,8 @@ class ReceiptClaim:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A verified word of the hub: batch `seq` of `epoch` is `refused` for `code`, or `resend` from batch `next`.
+    """A verified word of the hub: batch `seq` of `epoch` is `refused` for `code`, or `resend` from batch `next`, or a
+    `nudge`: look for what `code` names, such as a new configuration.
 
     A field that the hub left out is "" or -1.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from lamppost.model import TimeQuality
 from lamppost.ngsild import vocabulary as v
@@ -50,13 +51,20 @@ class Alarm:
     why: str = ""
 
 
-def device_entities(plan: SitePlan, states: Mapping[str, DeviceState], at_ns: int) -> list[Entity]:
+def device_entities(
+    plan: SitePlan,
+    states: Mapping[str, DeviceState],
+    at_ns: int,
+    configuration: Mapping[str, Any] | None = None,
+) -> list[Entity]:
     """A Device for the gateway, `urn:ngsi-ld:Device:<gateway>`, then one for each device.
 
     `states` is by device name, the gateway's own under "" (it is "ok" if not named; a device not named gets no
-    deviceState). `at_ns` is when the states were seen.
+    deviceState). `at_ns` is when the states were seen. `configuration` is what the gateway runs, in a few words.
     """
     gateway = _gateway(plan, states.get("", DeviceState("ok")), at_ns)
+    if configuration:
+        gateway[v.CONFIGURATION] = {**prop(dict(configuration)), "observedAt": utc_text(at_ns)}
     return [gateway] + [
         _device(plan, device, states.get(device.name), at_ns) for device in plan.devices
     ]

@@ -13,7 +13,7 @@ import hashlib
 import logging
 from pathlib import Path
 
-from lamppost.errors import LamppostError
+from lamppost.errors import LamppostError, StoreError
 from lamppost.files import durable_write
 from lamppost.model import Instant
 from lamppost.ota import transitions
@@ -90,33 +90,35 @@ class Generations:
             return
         try:
             self._save(after)
-        except LamppostError as failed:
-            log.error("%s: %s; the trial waits", failed.code, failed)
+        except StoreError as failed:
+            log.error("%s: %s; the trial is put aside", failed.code, failed)
             self._state = transitions.revert(self._state, *said(failed), utc)
 
     def confirm(self, utc: int) -> None:
         """The trial went well. Raises StoreError `ota.not-stored`."""
         self._save(transitions.confirm(self._state, utc))
 
-    def revert(self, why: LamppostError, utc: int) -> None:
-        """The trial failed. Raises StoreError `ota.not-stored`."""
-        self._save(transitions.revert(self._state, *said(why), utc))
-
-    def withdraw(self, utc: int) -> None:
-        """Its roll-out was halted. Raises StoreError `ota.not-stored`."""
-        self._save(transitions.withdraw(self._state, utc))
-
     def roll_back(self, utc: int) -> None:
         """One step back. Raises ConfigUnfit `ota.no-previous`, StoreError `ota.not-stored`."""
         self._save(transitions.roll_back(self._state, utc))
 
+    def revert(self, why: LamppostError, utc: int) -> None:
+        """The trial failed. On a disk that takes no writes at least in memory: a later start ends the trial too."""
+        self._go_back(transitions.revert(self._state, *said(why), utc))
+
+    def withdraw(self, utc: int) -> None:
+        """Its roll-out was halted."""
+        self._go_back(transitions.withdraw(self._state, utc))
+
     def lost(self, why: LamppostError, utc: int) -> None:
-        """The good one cannot be used any more. In memory at least, whatever the disk says."""
-        after = transitions.lost(self._state, said(why)[1], utc)
+        """The good one cannot be used any more."""
+        self._go_back(transitions.lost(self._state, said(why)[1], utc))
+
+    def _go_back(self, after: State) -> None:
         try:
             self._save(after)
-        except LamppostError as failed:
-            log.error("%s: %s", failed.code, failed)
+        except StoreError as failed:
+            log.error("%s: %s; %s", failed.code, failed, failed.hint)
             self._state = after
 
     def _save(self, state: State) -> None:

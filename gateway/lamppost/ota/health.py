@@ -7,16 +7,13 @@ from dataclasses import dataclass
 from lamppost.ota.refusal import ConfigUnfit
 from lamppost.ota.state import Baseline
 
-MAX_ALERTS = 30
-"""Alerts in one trial; a rule that comes to rest has sent far fewer."""
-
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
     """What the daemon sees of its stages at one moment, since its start.
 
     `devices` are all of the site, `answering` those whose newest sample came well, `slow` those that are asked too
-    seldom to answer within a trial. `unsent`: batches that wait for a receipt.
+    seldom to answer within a trial. `flapping`: alert rules that never come to rest.
     """
 
     devices: frozenset[str] = frozenset()
@@ -24,9 +21,8 @@ class Vitals:
     slow: frozenset[str] = frozenset()
     connected: bool = False
     receipts: int = 0
-    unsent: int = 0
     clock: bool = False
-    alerts: int = 0
+    flapping: frozenset[str] = frozenset()
 
 
 def baseline_of(vitals: Vitals, *, source: bool) -> Baseline:
@@ -36,6 +32,7 @@ def baseline_of(vitals: Vitals, *, source: bool) -> Baseline:
         hub=vitals.connected and vitals.receipts > 0,
         clock=vitals.clock,
         source=source,
+        flapping=tuple(sorted(vitals.flapping)),
     )
 
 
@@ -51,8 +48,8 @@ def missing(baseline: Baseline, vitals: Vitals, *, source: bool) -> ConfigUnfit 
     if silent:
         names = ", ".join(silent[:5]) + (" …" if len(silent) > 5 else "")
         return ConfigUnfit("ota.devices-silent", f"answered before, silent now: {names}")
-    if vitals.alerts > MAX_ALERTS:
-        return ConfigUnfit("ota.alert-storm", f"{vitals.alerts} alerts since its start")
+    if restless := sorted(vitals.flapping - set(baseline.flapping)):
+        return ConfigUnfit("ota.alert-storm", f"never at rest: {', '.join(restless[:5])}")
     if baseline.clock and not vitals.clock:
         return ConfigUnfit("ota.clock-wrong", "the clock was right before and is not now")
     if baseline.hub and not vitals.receipts:

@@ -40,6 +40,11 @@ class Source(Protocol):
         """For messages."""
         ...
 
+    @property
+    def local(self) -> bool:
+        """Whether it was carried here, so that it says nothing of the way to the hub."""
+        ...
+
     def read(self, path: str) -> Iterator[bytes]:
         """The file piece by piece. Raises Absent, HubError `ota.unreachable`."""
         ...
@@ -60,6 +65,8 @@ class HttpsSource:
     With `check_time` False the dates of the server's certificate do not count: a clock that is known to be wrong cannot
     judge them, and what is fetched is judged by its signatures anyway.
     """
+
+    local = False
 
     def __init__(
         self, url: str, credentials: Credentials | None, *, check_time: bool = True
@@ -102,6 +109,8 @@ class HttpsSource:
 
 class FolderSource:
     """A repository's files below a folder: a USB stick, a copy over ssh."""
+
+    local = True
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -28,12 +28,16 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What worked when a trial began, and must work with it: devices that answered, the hub, the clock, the source."""
+    """What worked when a trial began, and must work with it: devices that answered, the hub, the clock, the source.
+
+    `flapping` are alert rules that were restless before already.
+    """
 
     devices: tuple[str, ...] = ()
     hub: bool = False
     clock: bool = False
     source: bool = False
+    flapping: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,8 @@ class Repository:
         """Refresh, and what there is for `target`. Raises ConfigRefused, HubError, StoreError `ota.not-stored`."""
         with self._said(""):
             self._updater.refresh()
-            self._info = self._updater.get_targetinfo(target)
+            if self._has(target.partition("/")[0]):
+                self._info = self._updater.get_targetinfo(target)
         roles: list[Signed] = list(self._set)  # this mapping iterates over its values
         halted = frozenset(_names(self._set.timestamp.unrecognized_fields.get(HALTED)))
         return Findings(
@@ -123,6 +124,13 @@ class Repository:
             expires=min(_ns(signed.expires) for signed in roles),
             halted=halted,
         )
+
+    def _has(self, group: str) -> bool:
+        """Whether the group has ever published; before that its role is delegated, and nothing else."""
+        targets = self._set.targets
+        known = targets.delegations.roles if targets.delegations else None
+        delegated = known is not None and group in known
+        return not delegated or f"{group}.json" in self._set.snapshot.meta
 
     def fetch(self, offer: Offer) -> bytes:
         """The offered bytes, verified. Raises as `look`."""

@@ -19,6 +19,10 @@ COMMANDS = {
     "enrol": ("lamppost_hub.cli.enrol", "let gateways in, lock them out, approve their resets"),
     "broker-config": ("lamppost_hub.cli.broker", "write Mosquitto's configuration and access list"),
     "receive": ("lamppost_hub.cli.receive", "the receiver: prove, store, answer, forward"),
+    "publish": (
+        "lamppost_hub.cli.publish",
+        "signed configuration: stage, sign, release, watch, halt",
+    ),
     "fleet": ("lamppost_hub.cli.fleet", "what has arrived, from whom, and what was refused"),
     "checkpoint": ("lamppost_hub.cli.checkpoint", "sign what every gateway's log is now"),
     "audit": ("lamppost_hub.cli.audit", "prove that nothing is missing, or name the first break"),

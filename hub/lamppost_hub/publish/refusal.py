@@ -18,11 +18,12 @@ _HINTS = {
     "publish.schedule": 'write steps such as "5%@now,25%@+1d,100%@+2d", percentages and times rising',
     "publish.late": "signing took so long that steps would fall together: stage again with new times",
     "publish.unknown-rollout": "lamppost-hub publish show DIR names the roll-outs",
+    "publish.busy": "wait for the other command to end",
+    "publish.key-file": "give the .pub file that lamppost-hub publish key made",
     "publish.damaged": "restore the folder publish/ of the hub from a backup",
 }
 _TRUST_HINTS = {
     "publish.unsigned": "more signatures are needed: lamppost-hub publish sign DIR/publish/pending/ROLE --key FILE",
-    "publish.not-a-signer": "this key may not sign that; the keys that may are shown by: lamppost-hub publish show DIR",
     "publish.altered": "somebody changed the folder after it was staged: stage again",
 }
 

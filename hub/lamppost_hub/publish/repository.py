@@ -69,9 +69,9 @@ class Waiting:
 class Repository:
     """Everything below DIR/publish. Not for two processes at once; `lock` in the CLI sees to it."""
 
-    def __init__(self, folder: Path, online: Path) -> None:
+    def __init__(self, folder: Path, online: Sequence[Path]) -> None:
         self.folder = folder
-        self._online_file = online
+        self._online = tuple(online)
         self.released = folder / "repository"
         self.pending = folder / "pending"
         self._metadata = self.released / "metadata"
@@ -232,7 +232,7 @@ class Repository:
         """Sign snapshot and timestamp anew, with the online key. Raises PublishError `publish.not-initialised`."""
         if not (self._versions("root") and self._versions("targets")):
             raise PublishRefused("publish.unsigned", "root and targets are not signed yet")
-        signer = FileSigner.load(self._online_file)
+        signer = self._online_signer()
         stopped = list(self.halted() if halted is None else halted)
         snapshot, stamp = roles.empty("snapshot"), roles.empty("timestamp")
         assert isinstance(snapshot, Snapshot)
@@ -253,18 +253,29 @@ class Repository:
         for version in self._versions("snapshot")[:-5]:
             (self._metadata / f"{version}.snapshot.json").unlink()
 
+    def ends(self) -> list[tuple[str, int, int]]:
+        """Released roles: name, version, UTC ns of their end; empty before the first release."""
+        if not self._timestamp_file.exists():
+            return []
+        found = [(role, self._latest(role).signed) for role in ("root", "targets")]
+        found += [(g, self._latest(g).signed) for g in self.groups() if self._versions(g)]
+        found.append(("timestamp", roles.read(self._timestamp_file.read_bytes()).signed))
+        return [(n, s.version, int(s.expires.timestamp()) * 10**9) for n, s in found]
+
     # -- within ------------------------------------------------------------------------------------
+
+    def _online_signer(self) -> FileSigner:
+        """The online key that the root names. Raises PublishError `publish.damaged`."""
+        keyids = self._root().roles["timestamp"].keyids
+        for path in reversed(self._online):
+            signer = FileSigner.load(path)
+            if roles.FileKey(signer).public_key.keyid in keyids:
+                return signer
+        raise PublishError("publish.damaged", "no online key of the root is in keys/publish-N.pem")
 
     @property
     def _timestamp_file(self) -> Path:
         return self._metadata / "timestamp.json"
-
-    def root_bytes(self) -> bytes | None:
-        """The newest root, to be pinned by gateways; None before the key ceremony is over."""
-        versions = self._versions("root")
-        if not versions or not self._timestamp_file.exists():
-            return None
-        return (self._metadata / f"{versions[-1]}.root.json").read_bytes()
 
     def _check_before_release(self, role: str, utc: int) -> None:
         signed = self._read_pending(role).signed

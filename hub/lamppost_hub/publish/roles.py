@@ -121,6 +121,26 @@ def delegate(targets: Targets, group: str, approvers: Sequence[SSlibKey]) -> Non
             del targets.delegations.keys[keyid]
 
 
+def summary(signed: Signed) -> list[str]:
+    """Who may do what by this root or these targets, for people who sign it."""
+    if isinstance(signed, Root):
+        judged = [(role, signed.roles[role], signed.keys) for role in TOP]
+    else:
+        delegated = signed.delegations if isinstance(signed, Targets) else None
+        judged = (
+            [
+                (f"group {name}", role, delegated.keys)
+                for name, role in (delegated.roles or {}).items()
+            ]
+            if delegated
+            else []
+        )
+    return [
+        f"  {name}: {role.threshold} of {', '.join(owner(keys[k]) for k in role.keyids)}"
+        for name, role, keys in judged
+    ]
+
+
 def renew(signed: Signed, role: str, utc: int) -> None:
     """A fresh date of issue and end, whole seconds."""
     now = dt.datetime.fromtimestamp(utc // 10**9, dt.UTC)
