@@ -22,45 +22,46 @@ class Intake:
 
     def __init__(self, ring: OffLoop) -> None:
         self._ring = ring
-        self._samples: deque[Sample] = deque()
+        # Packed as they come: a second's worth at once would hold up the polling, and many objects its collector.
+        self._taken: deque[tuple[str, Record]] = deque()  # by device
         self._writing = False
         self.overflowed = 0
 
     @property
     def pending(self) -> int:
         """Readings taken and not yet durable."""
-        return sum(len(s.readings) for s in self._samples)
+        return sum(record.count for _, record in self._taken)
 
     def deliver(self, sample: Sample) -> None:
         """Take a sample. With the buffer full the oldest one gives way and is counted in `overflowed`."""
         if not sample.readings:
             return
-        if len(self._samples) >= MAX_PENDING:
-            self.overflowed += len(self._samples.popleft().readings)
-        self._samples.append(sample)
+        if len(self._taken) >= MAX_PENDING:
+            self.overflowed += self._taken.popleft()[1].count
+        self._taken.append((sample.device, Record(len(sample.readings), pack(sample))))
 
     async def flush(self) -> None:
         """Append everything taken so far as one durable group. A failing disk keeps the group for the next time."""
-        if self._writing or not self._samples:
+        if self._writing or not self._taken:
             return
-        group, self._samples = self._samples, deque()
+        group, self._taken = self._taken, deque()
         self._writing = True
         try:
-            await self._ring.append([Record(len(s.readings), pack(s)) for s in group])
+            await self._ring.append([record for _, record in group])
         except StoreError as failed:
             log.error("%s: %s; %s", failed.code, failed, failed.hint)
             if failed.retry:
-                self._samples.extendleft(reversed(group))
+                self._taken.extendleft(reversed(group))
             else:
                 await self._without_the_misfit(group)
         finally:
             self._writing = False
 
-    async def _without_the_misfit(self, group: Iterable[Sample]) -> None:
+    async def _without_the_misfit(self, group: Iterable[tuple[str, Record]]) -> None:
         """One sample of the group can never be stored (`ring.record-too-big`): the others must not go with it."""
-        for sample in group:
+        for device, record in group:
             try:
-                await self._ring.append([Record(len(sample.readings), pack(sample))])
+                await self._ring.append([record])
             except StoreError as failed:
-                log.error("%s: a sample of %s is dropped: %s", failed.code, sample.device, failed)
-                self.overflowed += len(sample.readings)
+                log.error("%s: a sample of %s is dropped: %s", failed.code, device, failed)
+                self.overflowed += record.count

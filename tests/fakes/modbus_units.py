@@ -37,7 +37,12 @@ class FakeLink:
     missing: bool = False
     opened: bool = False
     opens: int = 0
+    seen: dict[int, float] = field(default_factory=dict)
     asked: list[tuple[float, int, int, int]] = field(default_factory=list)
+
+    def usual(self, unit: int) -> float:
+        slowest = self.seen.get(unit) or max(self.seen.values(), default=self.timeout)
+        return min(self.timeout, 2 * slowest + 0.04)
 
     async def open(self) -> None:
         await asyncio.sleep(0)
@@ -66,11 +71,12 @@ class FakeLink:
         self.asked.append((asyncio.get_running_loop().time(), unit, address, count))
         found = self.units.get(unit)
         what = f"unit {unit}"
-        if found is None or found.dead:
-            wait = self.timeout if timeout is None else timeout
+        wait = self.timeout if timeout is None else timeout
+        if found is None or found.dead or found.takes > wait:
             await asyncio.sleep(wait)
             raise faults.no_answer(what, wait)
         await asyncio.sleep(found.takes)
+        self.seen[unit] = max(self.seen.get(unit, 0.0), found.takes)
         if found.damaged:
             found.damaged -= 1
             raise faults.corrupt(what, b"??", ended=True)

@@ -167,7 +167,8 @@ class Exchanges(Generic[Link]):
             self._failed(each, error)
             if was_dead:
                 now = self._clock.monotonic()
-                self._budget.spent(now, now - started)
+                dead = sum(other.device.health.state is State.DEAD for other in self._asked)
+                self._budget.spent(now, now - started, dead)
             return
         now = self._clock.monotonic()
         self.port.worked()

@@ -23,6 +23,8 @@ class Part:
     block: Block
     names: tuple[str, ...]
     decode: Callable[[Sequence[int]], Values]
+    whole: bool
+    """Whether it brings all points of its group."""
 
 
 class Group:
@@ -70,14 +72,14 @@ class Group:
     def _plan(self) -> None:
         wanted = [r for r in self._registers if r.point.name not in self.refused]
         found = plan.blocks(wanted, self._driver.max_words, self._driver.max_gap, self._cuts)
-        self.parts = tuple(
-            Part(
-                block,
-                tuple(register.point.name for register in block.registers),
-                Decoder(block.registers, block.address).decode,
-            )
-            for block in found
-        )
+        self.parts = tuple(self._part(block) for block in found)
+
+    def _part(self, block: Block) -> Part:
+        names = tuple(register.point.name for register in block.registers)
+        decode = Decoder(block.registers, block.address).decode
+        if set(names) == set(self.names):
+            return Part(block, self.names, decode, True)
+        return Part(block, names, decode, False)
 
 
 class MapDevice:

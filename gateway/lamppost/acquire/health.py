@@ -1,7 +1,8 @@
 """What a failure means: ok → suspect → dead, with growing pauses, and one way back. Pure; for devices and for ports.
 
-One answer brings everything back at once. A dead device is asked by one cheap probe at a time, so seldom that its
-neighbours on the bus lose at most PROBE_SHARE of their time.
+One answer brings everything back at once. Dead devices are asked by one cheap probe at a time, so
+seldom that their neighbours on the bus lose at most PROBE_SHARE of their time, and often enough that each is noticed
+within LONGEST_PROBE_PAUSE and a little when it is back.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ SOON = 0.2
 PROBE_SHARE = 0.02
 """Share of a bus that probes of dead devices may take from devices that answer."""
 LONGEST_PROBE_PAUSE = 25.0
-"""Seconds: even on a slow link one dead device is noticed back within half a minute."""
+"""Seconds: even on a slow link every dead device is noticed back within half a minute."""
+WHOLE_PATIENCE_EVERY = 6
+"""One probe in so many waits as long as any request: the device may have come back slower than it was."""
 
 
 class State(enum.StrEnum):
@@ -115,7 +118,11 @@ class Health:
 
 
 class ProbeBudget:
-    """When the next probe of a dead device may be sent without costing the living more than PROBE_SHARE."""
+    """When the next probe of a dead device may be sent, and how long it may wait for its answer.
+
+    The living lose at most PROBE_SHARE of the bus to one dead device. Each of several is asked within
+    LONGEST_PROBE_PAUSE too: so that they together cost no more, each probe waits for a shorter time.
+    """
 
     __slots__ = ("_free",)
 
@@ -126,6 +133,11 @@ class ProbeBudget:
         """Monotonic time from which a probe may go out; at once where nobody on the bus is `alive`."""
         return self._free if alive else -math.inf
 
-    def spent(self, now: float, seconds: float) -> None:
-        """A probe took `seconds` of the bus until `now` and brought no answer."""
-        self._free = now + min(seconds * (1 / PROBE_SHARE - 1), LONGEST_PROBE_PAUSE)
+    def patience(self, dead: int) -> float:
+        """Seconds that a probe may wait while so many devices are dead."""
+        return PROBE_SHARE * LONGEST_PROBE_PAUSE / max(dead, 1)
+
+    def spent(self, now: float, seconds: float, dead: int = 1) -> None:
+        """A probe took `seconds` of the bus until `now` and brought no answer; so many devices are dead."""
+        pause = seconds * (1 / PROBE_SHARE - 1)
+        self._free = now + min(pause, LONGEST_PROBE_PAUSE / max(dead, 1))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lamppost.acquire.device import Device
 from lamppost.acquire.groups import Group, MapDevice, Part
-from lamppost.acquire.health import ProbeBudget, State
+from lamppost.acquire.health import WHOLE_PATIENCE_EVERY, ProbeBudget, State
 from lamppost.acquire.outcome import Finished, ask, step
 from lamppost.acquire.port import Port
 from lamppost.acquire.report import BusStatus
@@ -70,9 +70,10 @@ class ModbusPoller:
         """Poll. A lost link or a dead device never ends it."""
         try:
             while True:
-                due = self._next()
-                if due > self._clock.monotonic():
-                    await self._clock.sleep_until(due)
+                if self._schedule.next() > self._clock.monotonic():
+                    due = self._next()
+                    if due > self._clock.monotonic():
+                        await self._clock.sleep_until(due)
                 await self._turn()
         finally:
             self.port.close()
@@ -153,6 +154,10 @@ class ModbusPoller:
                 elif isinstance(got, Quality):
                     failure = got if device.health.misses or not self.port.is_open else None
                     _put(readings, device.missing(part.names, got))
+                elif part.whole:
+                    device.ok += 1
+                    device.give(at, device.checker.check(part.names, got, started))
+                    return
                 else:
                     _put(readings, device.checker.check(part.names, got, started))
         if failure is None and len(readings) == len(group.names) - len(group.refused):
@@ -274,6 +279,7 @@ class ModbusPoller:
         device, block = found.device, found.probe
         was, started = device.health.state, self._clock.monotonic()
         device.polls += 1
+        dead = sum(each.device.health.state is State.DEAD for each in self._devices)
         async with self.port.bus.turn:
             try:
                 await self.port.link.read(
@@ -281,6 +287,7 @@ class ModbusPoller:
                     block.table,
                     block.address,
                     block.count,
+                    timeout=self._patience(device, dead),
                     rest=found.rest,
                 )
             except LinkError as error:
@@ -288,10 +295,17 @@ class ModbusPoller:
                     self._failed(device, error)
                     if was is State.DEAD:
                         now = self._clock.monotonic()
-                        self._budget.spent(now, now - started)
+                        self._budget.spent(now, now - started, dead)
                     return
         device.ok += 1
         self._back(device)
+
+    def _patience(self, device: Device, dead: int) -> float | None:
+        """Seconds that a probe waits; None: as long as any request."""
+        health, link = device.health, self.port.link
+        if health.state is not State.DEAD or health.misses % WHOLE_PATIENCE_EVERY == 0:
+            return None
+        return min(link.timeout, max(self._budget.patience(dead), link.usual(device.unit or 0)))
 
 
 def _put(readings: dict[str, Reading], more: Sequence[Reading]) -> None:

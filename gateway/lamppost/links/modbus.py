@@ -8,7 +8,7 @@ exchange is ours (`rtu`, `tcp`); frames, CRC and PDUs are pymodbus's.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -23,9 +23,7 @@ from pymodbus.pdu.bit_message import (
 )
 from pymodbus.pdu.register_message import (
     ReadHoldingRegistersRequest,
-    ReadHoldingRegistersResponse,
     ReadInputRegistersRequest,
-    ReadInputRegistersResponse,
 )
 
 from lamppost.links.faults import RefusedError, corrupt
@@ -44,12 +42,7 @@ _LONGEST_ADU = 260
 _GLITCH = 2
 """Bytes that an RS-485 line without bias brings when a driver is switched on."""
 
-_ANSWERS: Mapping[int, type[ModbusPDU]] = {
-    1: ReadCoilsResponse,
-    2: ReadDiscreteInputsResponse,
-    3: ReadHoldingRegistersResponse,
-    4: ReadInputRegistersResponse,
-}
+_ANSWERS: Mapping[int, type[ModbusPDU]] = {1: ReadCoilsResponse, 2: ReadDiscreteInputsResponse}
 
 _rtu = FramerRTU(DecodePDU(False))
 _socket = FramerSocket(DecodePDU(False))
@@ -166,14 +159,20 @@ class Request:
             raise corrupt(str(self), pdu, ended=True)
         if function in _WRITES:
             return ()
+        if function in _WORD_READS:
+            return list(_words(self.count)(pdu, 2))
         answer = _ANSWERS[function]()
         try:
             answer.decode(pdu[1:])
         except (ModbusException, struct.error, IndexError):
             raise corrupt(str(self), pdu, ended=True) from None
-        if function in _WORD_READS:
-            return answer.registers
         return [int(bit) for bit in answer.bits[: self.count]]
+
+
+@lru_cache(maxsize=256)
+def _words(count: int) -> Callable[[bytes, int], tuple[int, ...]]:
+    """Takes so many words out of a PDU at once; pymodbus takes them one by one, at ten times the price."""
+    return struct.Struct(f">{count}H").unpack_from
 
 
 def _sound(frame: bytes) -> bool:

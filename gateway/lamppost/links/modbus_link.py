@@ -29,6 +29,13 @@ class ModbusLink(Protocol):
         """Seconds after a request in which its answer, given up already, may still come and confuse the next."""
         ...
 
+    def usual(self, unit: int) -> float:
+        """Seconds in which an answer of this unit would have begun, by what was seen of it, or else of the others.
+
+        Twice the slowest; `timeout` where nobody ever answered, and at most.
+        """
+        ...
+
     async def open(self) -> None:
         """Open it; harmless if it is open. Raises LinkError."""
         ...

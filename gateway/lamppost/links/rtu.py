@@ -48,6 +48,12 @@ class RtuLink:
         self._port: SerialPort | None = None
         self._free = 0  # when the next frame may begin
         self._late_until: dict[int, int] = {}  # by unit: until when an answer given up may come
+        self._slowest: dict[int, int] = {}  # by unit, nanoseconds until the first byte
+
+    def usual(self, unit: int) -> float:
+        """See `modbus_link.ModbusLink`."""
+        slowest = self._slowest.get(unit) or max(self._slowest.values(), default=0)
+        return min(self.timeout, (2 * slowest + _ADAPTER) / _NS) if slowest else self.timeout
 
     async def open(self) -> None:
         """See `modbus_link.ModbusLink`. Raises LinkError `link.missing`, `.busy`, `.permission` or `.settings`."""
@@ -94,13 +100,14 @@ class RtuLink:
     async def exchange(self, request: bytes, seconds: float, count: int = 0) -> bytes:
         """Send a frame as it is, CRC included; what comes back until it is silent, or `count` bytes.
 
-        The silences are kept. Without a request: listen. Raises LinkError `link.lost` or `link.corrupt`.
+        The silences are kept, but a late answer is the asker's own business. Without a request: listen.
+        Raises LinkError `link.lost` or `link.corrupt`.
         """
         port, start = self._port, monotonic_ns()
         if port is None:
             raise faults.not_open(self.where)
         if request:
-            await self._fall_silent(port, request[0])
+            await self._fall_silent(port)
             start = await port.send(request)
             self._late_until[request[0]] = start + round(self.late * _NS)
         data = await port.gather(start + round(seconds * _NS), max(self._silence, _ADAPTER), count)
@@ -115,9 +122,9 @@ class RtuLink:
         self._line = line or self._configured
         self._silence = modbus.silence(self._line.baud, self._line.character)
 
-    async def _fall_silent(self, port: SerialPort, unit: int) -> None:
-        """Wait until a frame to `unit` may begin; what comes in meanwhile is nobody's."""
-        if (late := self._late_until.get(unit, 0)) > monotonic_ns():
+    async def _fall_silent(self, port: SerialPort, unit: int | None = None) -> None:
+        """Wait until a frame (to `unit`) may begin; what comes in meanwhile is nobody's."""
+        if unit is not None and (late := self._late_until.get(unit, 0)) > monotonic_ns():
             await port.until(late)
         patience = max(monotonic_ns(), self._free) + _PATIENCE
         while True:
@@ -133,17 +140,20 @@ class RtuLink:
 
     async def _answer(self, port: SerialPort, request: Request, deadline: int, wait: int) -> bytes:
         """The PDU of the answer. `deadline` is for its first byte; the rest has the time that its length takes."""
-        buffer, damaged, character = b"", False, self._line.character
+        buffer, damaged, character, first = b"", False, self._line.character, 0
         while chunk := await port.receive(deadline):
             now = monotonic_ns()
             self._free = now + self._silence
             if not buffer:
+                first = now - (deadline - wait)
                 deadline = max(deadline, now + 2 * request.length * character + _ADAPTER)
             buffer += chunk
             look = request.look(buffer)
             if look.answer is not None:
                 self.stray += len(buffer) - len(look.answer) - 3
                 del self._late_until[request.unit]
+                if first > self._slowest.get(request.unit, 0):
+                    self._slowest[request.unit] = first
                 return look.answer
             if look.damaged and not damaged:
                 damaged = True

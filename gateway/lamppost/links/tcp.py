@@ -16,6 +16,8 @@ _CONNECT = 3.0
 _SILENT_TIMEOUTS = 3
 """Requests in a row without any answer after which the connection itself is in doubt."""
 _LAST_TRANSACTION = 0xFFFF
+_NETWORK = 0.1
+"""Seconds that a network may add to what was seen of it so far."""
 
 
 class TcpLink:
@@ -30,6 +32,12 @@ class TcpLink:
         self._address = (host, port)
         self._connection: _Connection | None = None
         self._unanswered = 0
+        self._slowest: dict[int, float] = {}  # by unit
+
+    def usual(self, unit: int) -> float:
+        """See `modbus_link.ModbusLink`."""
+        slowest = self._slowest.get(unit) or max(self._slowest.values(), default=self.timeout)
+        return min(self.timeout, 2 * slowest + _NETWORK)
 
     async def open(self) -> None:
         """See `modbus_link.ModbusLink`. Raises LinkError `link.missing`."""
@@ -68,6 +76,7 @@ class TcpLink:
         if connection is None:
             raise faults.not_open(self.where)
         wait = self.timeout if timeout is None else timeout
+        asked = connection.now()
         try:
             adu = await connection.ask(request.tail, wait)
         except LinkError:
@@ -79,6 +88,9 @@ class TcpLink:
             self._count_silence()
             raise faults.no_answer(f"{self.where}: {request}", wait)
         self._unanswered = 0
+        took = connection.now() - asked
+        if took > self._slowest.get(unit, 0.0):
+            self._slowest[unit] = took
         return request.values(request.pdu_of(adu))
 
     async def exchange(self, request: bytes, seconds: float, count: int = 0) -> bytes:
@@ -117,6 +129,10 @@ class _Connection(asyncio.Protocol):
         self._transaction = 0
         self._waiter: asyncio.Future[bytes | None] | None = None
         self._stray = 0
+        self._loop = asyncio.get_running_loop()
+        self._give_up_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
 
     async def ask(self, tail: bytes, seconds: float) -> bytes | None:
         """Send an ADU, but for its transaction: the ADU that answers, or None if none came in time.
@@ -125,17 +141,21 @@ class _Connection(asyncio.Protocol):
         """
         if self.why is not None or self._transport is None:
             raise self.why or faults.lost("connection")
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[bytes | None] = loop.create_future()
+        waiter: asyncio.Future[bytes | None] = self._loop.create_future()
         self._waiter = waiter
         self._transaction = self._transaction % _LAST_TRANSACTION + 1
         self._transport.write(self._transaction.to_bytes(2, "big") + tail)
-        timer = loop.call_later(seconds, _give_up, waiter)
+        self._give_up_at = self._loop.time() + seconds
+        if self._timer is None or self._timer_at > self._give_up_at:
+            self._set_timer()
         try:
             return await waiter
         finally:
-            timer.cancel()
             self._waiter = None
+
+    def now(self) -> float:
+        """The event loop's time: free of charge, as precise as its turns."""
+        return self._loop.time()
 
     def take_stray(self) -> int:
         """Answers since the last call that nobody waited for."""
@@ -144,6 +164,9 @@ class _Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Hang up without waiting for what is unsent."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._transport is not None:
             self._transport.abort()
 
@@ -181,13 +204,24 @@ class _Connection(asyncio.Protocol):
         else:
             self._stray += 1
 
+    def _set_timer(self) -> None:
+        """One timer for many requests: at its time it looks whether the present one is late already."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = self._give_up_at
+        self._timer = self._loop.call_at(self._timer_at, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._waiter is None or self._waiter.done():
+            return
+        if self._loop.time() < self._give_up_at:
+            self._set_timer()
+        else:
+            self._waiter.set_result(None)
+
     def _fail(self, why: LinkError) -> None:
         self.why = self.why or why
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(why)
         self.close()
-
-
-def _give_up(waiter: asyncio.Future[bytes | None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)

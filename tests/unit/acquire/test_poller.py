@@ -6,6 +6,7 @@ import struct
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -174,6 +175,66 @@ def test_a_dead_unit_costs_the_others_at_most_three_percent() -> None:
         assert probes > 10
         # With one unit fewer, the bus has time for the same number of requests of the others.
         assert without >= 0.97 * whole
+
+    run(main)
+
+
+@pytest.mark.parametrize("dead", [1, 2, 3, 5, 8])
+def test_several_dead_units_are_each_noticed_back_and_cost_little(dead: int) -> None:
+    """Ten units on a bus with more asked than it carries; the last ones die, and come back at different times."""
+
+    async def share(clock: VirtualClock) -> float:
+        """Requests of the living beside the dead, against the same ones alone."""
+        alone = Bench(clock, link(units=10 - dead), every=0.1, slow=1000.0)
+        await alone.poll(300.0)
+        beside = Bench(clock, link(units=10), every=0.1, slow=1000.0)
+        units = [beside.link.units[10 - n] for n in range(dead)]
+        await beside.poll(60.0, *((20.0, partial(setattr, unit, "dead", True)) for unit in units))
+        beside.link.asked.clear()
+        await beside.poll(300.0)
+        living = sum(unit <= 10 - dead for _, unit, _, _ in beside.link.asked)
+        return living / len(alone.link.asked)
+
+    async def noticed(clock: VirtualClock) -> list[float]:
+        """Seconds from each repair to the first good reading."""
+        bench = Bench(clock, link(units=10), every=0.1, slow=1000.0)
+        start = clock.monotonic()
+        polling = asyncio.create_task(bench.poll(1000.0))
+        names = [f"m{10 - n}" for n in range(dead)]
+        await clock.sleep_until(start + 20)
+        for name in names:
+            bench.link.units[int(name[1:])].dead = True
+        found = []
+        for turn, name in enumerate(names):
+            repaired = start + 120 + 37.7 * turn
+            await clock.sleep_until(repaired)
+            bench.samples.clear()
+            bench.link.units[int(name[1:])].dead = False
+            while not bench.reasons(name)["good"]:
+                await asyncio.sleep(0.25)
+            found.append(clock.monotonic() - repaired)
+        polling.cancel()
+        await asyncio.wait([polling])
+        return found
+
+    assert run(share) >= (0.97 if dead <= 5 else 0.94)
+    assert max(run(noticed)) <= 30
+
+
+def test_a_unit_that_came_back_slower_than_it_was_is_noticed() -> None:
+    async def main(clock: VirtualClock) -> None:
+        bench = Bench(clock, link(units=10), every=0.1, slow=1000.0)
+        slow = bench.link.units[10]
+        slow.takes = 0.01
+        for n in (6, 7, 8, 9):
+            bench.link.units[n].dead = True
+        events = (
+            (20.0, lambda: setattr(slow, "dead", True)),
+            (120.0, lambda: setattr(slow, "dead", False)),
+            (120.0, lambda: setattr(slow, "takes", 0.28)),
+        )
+        await bench.poll(320.0, *events)
+        assert bench.reasons("m10", 120, 310)["good"] > 0
 
     run(main)
 
