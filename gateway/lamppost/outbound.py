@@ -6,59 +6,24 @@ batch always give the same entities. Runs on the ring's thread; knows no network
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import orjson
 
-from lamppost.aggregate import Carry, Deferred, Timed, reduce_windows
+from lamppost.aggregate import Carry, Deferred, reduce_windows
+from lamppost.aggregate.parts import settle_parts, widened
 from lamppost.envelope.identity import Identity
 from lamppost.envelope.seal import GENESIS, Header, Sealed, plain, seal
-from lamppost.model import Batch, Gap, Instant, Severity, Span, Window
+from lamppost.model import Batch, Instant, Severity, Span, Window
 from lamppost.ngsild.entities import Entity, device_entities, entities_of
 from lamppost.ngsild.personal import Personal, carried_entities
+from lamppost.ngsild.reduced import reduced_entities
 from lamppost.ngsild.site import DeviceState, SitePlan
-from lamppost.packing import unpack
-from lamppost.ring import Ring, Stored
+from lamppost.portion import Portion, Portions, Until
+from lamppost.reduction import Reduction
+from lamppost.ring import Ring
 from lamppost.timeline import Timeline
-
-READ_BYTES = 256 * 1024
-BATCH_READINGS = 4_000  # a backlog goes out in batches of at least this many, cut at a window's end
-
-
-@dataclass(frozen=True, slots=True)
-class Portion:
-    """The readings of one batch: timed samples of whole windows, and the last number they reach."""
-
-    samples: list[Timed]
-    last: int
-    newest: int  # UTC of the newest sample
-    reach: int | None  # UTC before which nothing more will come; None while unknown
-    full: bool  # must go, even if it closes no window
-
-
-@dataclass(frozen=True, slots=True)
-class Until:
-    """Now, by the boot clock and in UTC, and where what is due ends (nanoseconds); `closed` is the end of the newest
-    closed window, which `boundary` passes when open windows are flushed.
-
-    All are None while the clock of the running boot is unknown: then only what earlier boots left is due.
-    """
-
-    now: Instant
-    utc: int | None
-    boundary: int | None
-    closed: int | None
-
-    def due(self, at: Instant, utc: int) -> bool:
-        """Whether a sample taken at `at` and placed at `utc` may go: nothing can join its window any more.
-
-        A sample that lies ahead of now was placed by a clock since corrected; waiting would not close its window.
-        """
-        if self.utc is None or self.boundary is None:
-            return at.boot != self.now.boot
-        ahead = utc > self.utc and (at.boot != self.now.boot or at.ns <= self.now.ns)
-        return utc < self.boundary or ahead
 
 
 class Outbound:
@@ -77,14 +42,18 @@ class Outbound:
         window: float,
         grace: float,
         personal: Personal | None = None,
+        configuration: Callable[[], Mapping[str, Any]] = dict,
+        reduction: Reduction | None = None,
     ) -> None:
         self._personal = personal or Personal()
+        self._configuration = configuration
         self._plan = plan
         self._outside = self._personal.outside(plan)
         self._kinds = kinds
         self._timeline = timeline
         self._width = round(window * 1e9)
         self._grace = round(grace * 1e9)
+        self._portions = Portions(timeline, self._width, reduction)
 
     def seal_due(
         self,
@@ -117,16 +86,15 @@ class Outbound:
     def _seal_next(self, ring: Ring, identity: Identity | None, until: Until) -> bool:
         head = ring.head()
         after = head.span.last if head else -1
-        portion = self._portion(_records(ring, after), until)
+        portion = self._portions.next(ring, after, until)
         if portion is None:
             return False
         span = Span(after + 1, portion.last)
-        gaps = [g for g in ring.gaps(after) if g.span.first <= portion.last]
         carry, deferred = _state_of(head)
         windows, carry, kept = self._reduce(portion, carry, deferred)
-        if not windows and not gaps and not portion.full:
+        if not windows and not portion.gaps and not portion.full:
             return False  # all of it joins windows of personal devices that are still open
-        payload = self._payload(windows, gaps, ring.epoch, portion.newest)
+        payload = self._payload(windows, portion, ring.epoch)
         payload += carried_entities(self._plan.gateway, ring.epoch, deferred.count, kept.count)
         sealed = self._seal(orjson.dumps(payload), span, ring.epoch, head, identity)
         ring.hold(
@@ -146,45 +114,27 @@ class Outbound:
         self, portion: Portion, carry: Carry, deferred: Deferred
     ) -> tuple[list[Window], Carry, Deferred]:
         """The windows that leave with this batch, and what the next one must know."""
-        hidden = self._personal
+        hidden, samples, parts = self._personal, portion.samples, portion.parts
         if not hidden and not deferred.windows:
-            windows, carry = reduce_windows(portion.samples, self._width, self._kinds, carry)
-            return windows, carry, deferred
-        plain = [t for t in portion.samples if t.sample.device not in hidden.names]
-        own = [t for t in portion.samples if t.sample.device in hidden.names]
-        windows, after = reduce_windows(plain, self._width, self._kinds, carry)
-        parts, after = reduce_windows(own, hidden.width, self._kinds, after)
-        closed, kept = deferred.with_parts(parts).closed(portion.reach)
-        return windows + [hidden.mask(w) for w in closed], after, kept
+            coarse, carry = settle_parts(parts, carry)
+            windows, carry = reduce_windows(samples, self._width, self._kinds, carry)
+            return coarse + windows, carry, deferred
+        coarse, after = settle_parts((p for p in parts if p.part.device not in hidden.names), carry)
+        plain = [t for t in samples if t.sample.device not in hidden.names]
+        windows, after = reduce_windows(plain, self._width, self._kinds, after)
+        mine = widened([p for p in parts if p.part.device in hidden.names], hidden.width)
+        taken, after = settle_parts(mine, after)
+        own = [t for t in samples if t.sample.device in hidden.names]
+        more, after = reduce_windows(own, hidden.width, self._kinds, after)
+        closed, kept = deferred.with_parts(taken + more).closed(portion.reach)
+        return coarse + windows + [hidden.mask(w) for w in closed], after, kept
 
-    def _portion(self, records: Iterator[Stored], until: Until) -> Portion | None:
-        """Records up to the first one that is not due, or up to the end of a window or clock in a long backlog."""
-        samples: list[Timed] = []
-        last, readings, newest, clock, reach = -1, 0, 0, ("", 0), until.closed
-        for record in records:
-            sample = unpack(record.payload)
-            placed = self._timeline.utc(sample.at)
-            if placed is None or not until.due(sample.at, placed[0]):
-                break
-            window, by = placed[0] // self._width, self._timeline.clock_of(sample.at)
-            if readings >= BATCH_READINGS and (window > newest or by != clock):
-                reach = min(placed[0], reach) if reach is not None else None
-                break
-            newest = max(newest, window) if by == clock else window
-            clock = by
-            samples.append(Timed(sample, *placed))
-            last = record.span.last
-            readings += record.span.count
-        if not samples:
-            return None
-        return Portion(samples, last, samples[-1].utc, reach, readings >= BATCH_READINGS)
-
-    def _payload(
-        self, windows: Sequence[Window], gaps: Sequence[Gap], epoch: str, newest: int
-    ) -> list[Entity]:
-        at = max([w.observed for w in windows], default=newest)
-        entities = entities_of(windows, self._outside, gaps, epoch=epoch)
-        entities += device_entities(self._outside, _states(windows), at)
+    def _payload(self, windows: Sequence[Window], portion: Portion, epoch: str) -> list[Entity]:
+        at = max([w.observed for w in windows], default=portion.newest)
+        entities = entities_of(windows, self._outside, portion.gaps, epoch=epoch)
+        ranges = [(r.span.first, r.span.last, r.readings, r.width) for r in portion.reduced]
+        entities += reduced_entities(self._plan.gateway, epoch, ranges)
+        entities += device_entities(self._outside, _states(windows), at, self._configuration())
         return self._personal.placeless(entities)
 
     def _seal(
@@ -203,12 +153,6 @@ class Outbound:
         )
         topic = f"lamppost/{identity.gateway}/up"
         return seal(payload, header, identity.signer, identity.hub_encryption, topic)
-
-
-def _records(ring: Ring, after: int) -> Iterator[Stored]:
-    while stored := ring.read(after, READ_BYTES):
-        yield from stored
-        after = stored[-1].span.last
 
 
 def _state_of(head: Batch | None) -> tuple[Carry, Deferred]:

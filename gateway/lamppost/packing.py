@@ -35,7 +35,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class Columns(NamedTuple):
-    """A payload taken apart, without an object for every reading. `marks` is index, severity, reason of those not good."""
+    """A payload taken apart, without an object a reading. `marks` is index, severity, reason of those not good."""
 
     boot: str
     ns: int

@@ -33,6 +33,8 @@ def status(state: Path, socket: Path, as_json: bool) -> None:
     click.echo(f"waiting  {found['waiting']} readings, {found['held']} sealed batches in flight")
     click.echo(f"proved   {found['batches_settled']} batches by a verified receipt")
     click.echo(f"evicted  {found['evicted']} readings, each named in a signed gap")
+    if coarse := found.get("coarse"):
+        _coarse(coarse)
     click.echo(f"disk     {found['bytes_used']} of {found['bytes_limit']} bytes")
     healthy = found["state"] == "ok"
     click.echo(
@@ -40,6 +42,16 @@ def status(state: Path, socket: Path, as_json: bool) -> None:
     )
     if not healthy:
         raise SystemExit(1)
+
+
+def _coarse(found: dict[str, Any]) -> None:
+    width = found["window_seconds"]
+    what = f"windows of {width / 60:g} min" if width else "windows"
+    state = "" if found["state"] == "ok" else f", state {found['state']}"
+    click.echo(
+        f"reduced  {found['reduced']} readings to {what},"
+        f" {found['bytes_used']} of {found['bytes_limit']} bytes{state}"
+    )
 
 
 def _from_daemon(socket: Path) -> dict[str, Any] | None:
@@ -56,7 +68,8 @@ def _from_files(state: Path) -> dict[str, Any]:
     from lamppost.status.report import buffer_report
 
     with card.opened(state) as ring:
-        return buffer_report(ring.stats(), ring.head(), via="direct")
+        found = buffer_report(ring.stats(), ring.head(), via="direct")
+    return {**found, "coarse": card.coarse(state)}
 
 
 def _print(found: dict[str, Any]) -> None:
@@ -165,7 +178,7 @@ def verify(state: Path, as_json: bool) -> None:
         readable = sum(1 for _ in card.rows(ring, state, -1, unreadable))
         gaps = ring.gaps(-1)
         stats = ring.stats()
-    lost = [g for g in gaps if g.why != "evicted"]
+    lost = [g for g in gaps if g.why not in ("evicted", "reduced")]
     damaged = [*checked.damaged, *unreadable]
     sound = not damaged and not lost and stats.state == "ok"
     if as_json:

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lamppost.errors import StoreError
 from lamppost.ngsild.normalized import utc_text
 from lamppost.packing import unpack
 from lamppost.ring import Ring
+from lamppost.ring.coarse import CoarseRing
 from lamppost.ring.disk import File, Files
 from lamppost.timeline import Timeline
 
@@ -124,6 +126,20 @@ def opened(state: Path) -> Iterator[Ring]:
     ring = Ring.open(folder_of(state), 0, files=files)
     try:
         yield ring
+    finally:
+        ring.close()
+
+
+def coarse(state: Path) -> dict[str, Any]:
+    """The coarse ring of a state folder in figures, read without touching it; empty where there is none."""
+    from lamppost.rings import COARSE, coarse_report
+
+    folder = state / COARSE
+    if not (folder / "ring.head").exists():
+        return {}
+    ring = CoarseRing.open(folder, 0, files=ReadOnlyFiles())
+    try:
+        return coarse_report(ring)
     finally:
         ring.close()
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from lamppost.daemon import _open_ring
+from lamppost.config.schema import RingSettings
 from lamppost.errors import StoreError
 from lamppost.intake import MAX_PENDING, Intake
 from lamppost.model import Instant, Reading, Sample, Span
 from lamppost.packing import unpack
 from lamppost.ring import Record, Ring
 from lamppost.ring.offloop import OffLoop
+from lamppost.rings import Rings
 
 
 def sample(number: int, device: str = "meter") -> Sample:
@@ -86,16 +87,17 @@ def test_beside_a_ring_that_must_not_be_touched_a_spare_one_is_used(tmp_path: Pa
     (tmp_path / "ring").mkdir()
     foreign = tmp_path / "ring" / "ring.head"
     foreign.write_bytes(b"somebody else's file " * 400)
-    ring, refused = _open_ring(tmp_path, 1 << 20)
-    assert refused == "foreign"
-    assert ring.append([Record(1, b"x")]) == Span(0, 0)
-    ring.close()
+    rings = Rings(tmp_path, RingSettings(size="1MiB"))
+    assert rings.refused == "foreign"
+    assert rings.ring.append([Record(1, b"x")]) == Span(0, 0)
+    rings.ring.close()
+    rings.close()
     assert foreign.read_bytes() == b"somebody else's file " * 400
 
 
 def test_a_ring_in_use_is_no_reason_for_a_spare_one(tmp_path: Path) -> None:
     ring = Ring.open(tmp_path / "ring", 1 << 20)
     with pytest.raises(StoreError) as refused:
-        _open_ring(tmp_path, 1 << 20)
+        Rings(tmp_path, RingSettings(size="1MiB"))
     assert refused.value.code == "store.in-use"
     ring.close()

@@ -20,8 +20,9 @@ from lamppost.envelope.keys import (
 from lamppost.envelope.seal import Opened, SignerRecord, open_message
 from lamppost.model import Batch, Instant, Reading, Sample
 from lamppost.ngsild.site import DevicePlan, SitePlan
-from lamppost.outbound import BATCH_READINGS, Outbound
+from lamppost.outbound import Outbound
 from lamppost.packing import pack
+from lamppost.portion import BATCH_READINGS
 from lamppost.ring import Record, Ring
 from lamppost.timeline import Timeline
 from unit.gateway.test_timeline import Hands
@@ -46,7 +47,7 @@ class Post:
         self._hub = DecryptionKey.load(folder / "hub.key")
         self._signer = FileSigner.load(folder / "envelope.key")
         self.identity = Identity(
-            "gw-1", "hub", self._signer, encryption, {}, folder, folder, folder, 0
+            "gw-1", "hub", self._signer, encryption, {}, folder, folder, folder, 0, 0
         )
 
     def take(self, seconds: Iterable[float]) -> None:
