@@ -14,6 +14,7 @@ from importlib.resources.abc import Traversable
 from lamppost_drivers.air import (
     bme280,
     honeywell,
+    mcu680,
     nova,
     plantower,
     scd4x,
@@ -25,7 +26,7 @@ from lamppost_drivers.air import (
 from lamppost_drivers.ble import bthome, ruuvi
 from lamppost_drivers.contract import Driver
 from lamppost_drivers.electricity import p1, sunspec
-from lamppost_drivers.flow import loop, pulse, ultrasonic
+from lamppost_drivers.flow import loop, maxbotix, pulse, ultrasonic
 from lamppost_drivers.mapfile import LIMIT, MapError, load
 from lamppost_drivers.mbus import meter
 
@@ -39,9 +40,11 @@ _CODE = (
     bme280,
     winsen,
     honeywell,
+    mcu680,
     sunspec,
     p1,
     pulse,
+    maxbotix,
     ultrasonic,
     loop,
     meter,

@@ -93,6 +93,7 @@ FAMILIES: dict[str, Callable[[Answer, Row], Iterable[Pair]]] = {
     "air/sensirion_i2c": words,
     "air/winsen": lambda a, row: shared_air.measured(values_of(a), row),
     "air/honeywell_hpma": lambda a, row: shared_air.measured(values_of(a), row),
+    "air/mcu680": lambda a, row: shared_air.measured(values_of(a), row),
     "air/bosch": lambda a, row: shared_air.bosch_pairs(values_of(a), row),
     "level/ultrasonic_uart": lambda a, row: shared_air.level_pairs(values_of(a), row),
     "modbus/conversion": lambda a, row: shared_modbus.conversion_pairs(values_of(a)["value"], row),

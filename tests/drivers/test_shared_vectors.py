@@ -32,7 +32,6 @@ FAMILIES: dict[str, Callable[[Row], Iterable[Pair]]] = {
 }
 # Families of which some rows belong to devices that are not in the library yet: how many at most.
 NOT_CLAIMED: dict[str, int] = {
-    "air/mcu680": 7,
     "air/bosch": 2,
     "air/sensirion_i2c": 1,
     "modbus/meter_dump": 8,

@@ -1,19 +1,9 @@
 """Winsen MH-Z19B and MH-Z19C CO2 sensors on UART: ask with 86h, nine bytes answer (user manuals V1.0)."""
 
-from __future__ import annotations
-
 from lamppost_drivers.checksum import sum8
-from lamppost_drivers.contract import (
-    Documentation,
-    Exchange,
-    ExchangeDriver,
-    Point,
-    Read,
-    Serial,
-    Vector,
-    Write,
-)
-from lamppost_drivers.framing import FixedFraming, first
+from lamppost_drivers.contract import Point, Values
+from lamppost_drivers.framing import FixedFraming
+from lamppost_drivers.uart import asked
 
 
 def command(code: int, value: int = 0) -> bytes:
@@ -27,36 +17,27 @@ def sound(frame: bytes) -> bool:
     return sum8(frame[1:]) == 0
 
 
-FRAMING = FixedFraming(b"\xff\x86", 9, sound)
-
-
-def measure(address: int) -> Exchange:
-    """Ask for CO2."""
-    yield Write(command(0x86))
-    frame = first(FRAMING, (yield Read(9)))
+def values(frame: bytes) -> Values:
+    """CO2 of an answer."""
     return {"co2": int.from_bytes(frame[2:4])}
 
 
 DRIVERS = tuple(
-    ExchangeDriver(
-        model=model,
-        bus="serial",
-        serial=Serial(baud=9600),
+    asked(
+        model,
+        f"Winsen {model.upper()}",
+        source="Winsen MH-Z19B and MH-Z19C user manuals V1.0",
         points=(Point("co2", "ppm", 350, 10000),),
-        measure=measure,
-        documentation=Documentation(
-            (f"Winsen {model.upper()}",),
-            "Winsen MH-Z19B and MH-Z19C user manuals V1.0",
-            (
-                "Give it 3 min to heat up (MH-Z19C 1 min).",
-                "Self-calibration needs fresh air once a day; switch it off indoors.",
-            ),
+        request=command(0x86),
+        framing=FixedFraming(b"\xff\x86", 9, sound),
+        values=values,
+        evidence=(
+            ("hand-encoded: 608 ppm", "ff86026047000000d1", {"co2": 608}),
+            ("wrong check", "ff86026047000000d0", None),
         ),
-        vectors=(
-            Vector(
-                "hand-encoded: 608 ppm", {"co2": 608}, reply=(bytes.fromhex("ff86026047000000d1"),)
-            ),
-            Vector("wrong check", None, reply=(bytes.fromhex("ff86026047000000d0"),)),
+        caveats=(
+            "Give it 3 min to heat up (MH-Z19C 1 min).",
+            "Self-calibration needs fresh air once a day; switch it off indoors.",
         ),
     )
     for model in ("mh-z19b", "mh-z19c")
