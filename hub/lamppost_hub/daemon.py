@@ -26,19 +26,23 @@ from lamppost_hub.founding import (
     open_checkpoints,
     open_database,
     receiver_certificate,
+    shared_memory,
 )
-from lamppost_hub.intake import HubKeys, Intake, Taken
+from lamppost_hub.intake import Early, HubKeys, Intake, Taken
 from lamppost_hub.mqtt import BrokerAddress, MqttBroker
 from lamppost_hub.notary import Notary
+from lamppost_hub.publish.nudging import Nudger
 from lamppost_hub.queue import Queue
 from lamppost_hub.receiver import Receiver
 from lamppost_hub.registry import Registry
-from lamppost_hub.sink_choice import ChosenSink, open_sinks, sink_name
+from lamppost_hub.sink_choice import ChosenSink, is_bound, open_sinks, sink_name
 from lamppost_hub.thread import DatabaseThread
 from lamppost_hub.transport import Broker, Incoming
+from lamppost_hub.watchdog import Watchdog, notify
 
 log = logging.getLogger("lamppost_hub.daemon")
 
+PATIENCE = 1.0  # seconds that a batch waits for its predecessor where receivers share the messages
 LOCK_PAUSE = 2.0  # seconds between looks at whether another process still drains the queue
 
 
@@ -68,6 +72,13 @@ def run(folder: HubFolder, choice: Choice, ready: Callable[[str], None]) -> None
     certificate = folder.tls / f"{name}.pem"
     if not certificate.exists() or life_of(certificate).left(clock.utc()) < 0.5:
         receiver_certificate(folder, choice.receiver, clock)
+    seat = FileLock(folder.root / f"{name}.lock")
+    if not seat.try_hold():
+        raise SiteError(
+            f"receiver {choice.receiver} of {folder.root} runs already",
+            code="hub.in-use",
+            hint="give another one its own --receiver N, and the same --group to both",
+        )
     keys = load_keys(folder)
     database = open_database(folder)
     address = BrokerAddress(
@@ -96,6 +107,7 @@ def run(folder: HubFolder, choice: Choice, ready: Callable[[str], None]) -> None
         raise _first(expected) from group
     finally:
         database.close()
+        seat.release()
 
 
 class Hub:
@@ -115,16 +127,18 @@ class Hub:
         self._clock = clock
         self._thread = DatabaseThread()
         self._queue = Queue(database)
-        self._intake = Intake(database, keys, clock)
+        self._intake = Intake(database, keys, clock, patience=PATIENCE if choice.group else 0.0)
         self._archive = Archive(keys.hub, Registry(database).signer_of)
         self._choice = choice
         self._owner = (
             f"{receiver_name(choice.receiver)}@{socket.gethostname()}:{folder.root.resolve()}"
         )
+        # A shared database leases gateways; a file is written by the one process that holds the lock.
+        self._alone = not database.shared or any(is_bound(sink) for sink in choice.sinks)
         self._lock = FileLock(folder.delivery_lock)
         self._sinks: list[ChosenSink] = []
-        if self._lock.try_hold():  # a wrong setting shows at the start, not later
-            self._sinks = open_sinks(choice.sinks, folder.root, clock)
+        if not self._alone or self._lock.try_hold():  # a wrong setting shows at the start
+            self._sinks = self._opened()
         self._forwarders: list[Forwarder] = []
         self._gate = asyncio.Event()
         self._ready = ready
@@ -141,6 +155,7 @@ class Hub:
             on_new=self._wake,
         )
         self._was_ready = False
+        self._nudger = Nudger(folder.publish, keys.signer, clock, self._receiver.send)
         self._notary = Notary(open_checkpoints(folder, database), self._thread, clock)
 
     async def run(self, stop: Coroutine[Any, Any, None]) -> None:
@@ -148,14 +163,17 @@ class Hub:
         try:
             async with asyncio.TaskGroup() as parts:
                 tasks = [
+                    parts.create_task(Watchdog(self._thread, self._clock).run(), name="watchdog"),
                     parts.create_task(self._brake.run(), name="brake"),
                     parts.create_task(self._receiver.run(), name="receiver"),
                     parts.create_task(self._forward(), name="forward"),
                     parts.create_task(self._notary.run(), name="notary"),
+                    parts.create_task(self._nudger.run(), name="nudger"),
                 ]
                 gc.collect()
                 gc.freeze()  # what is here now lives as long as the process; a large heap made opening slow
                 await stop
+                notify("STOPPING=1")
                 for task in tasks:
                     task.cancel()
         finally:
@@ -164,15 +182,19 @@ class Hub:
             self._lock.release()
             self._thread.close()
 
-    async def _take(self, group: Sequence[Incoming]) -> Taken:
-        return await self._thread.call(self._intake.take, group)
+    async def _take(self, group: Sequence[Incoming], early: Sequence[Early]) -> Taken:
+        return await self._thread.call(self._intake.take, group, early)
+
+    def _opened(self) -> list[ChosenSink]:
+        memory = shared_memory(self._folder)
+        return open_sinks(self._choice.sinks, self._folder.root, self._clock, memory)
 
     async def _forward(self) -> None:
-        """Only one process drains the queue; another receiver of the same folder waits for its turn."""
-        while not self._lock.try_hold():
+        """Where only one process may drain the queue, another receiver of the same folder waits for its turn."""
+        while self._alone and not self._lock.try_hold():
             await self._clock.sleep(LOCK_PAUSE)
         if not self._sinks:
-            self._sinks = open_sinks(self._choice.sinks, self._folder.root, self._clock)
+            self._sinks = self._opened()
         async with asyncio.TaskGroup() as group:
             for chosen in self._sinks:
                 forwarder = Forwarder(

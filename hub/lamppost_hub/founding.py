@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from lamppost.envelope import codec, sign1
@@ -18,11 +19,12 @@ from lamppost.envelope.keys import (
 from lamppost_hub.ca import Authority, Issued
 from lamppost_hub.checkpoint import Checkpoints
 from lamppost_hub.clock import Clock
-from lamppost_hub.database import Database
+from lamppost_hub.database import Database, Schema
 from lamppost_hub.files import private_folder
 from lamppost_hub.folder import HubFolder, Settings
 from lamppost_hub.intake import HubKeys
 from lamppost_hub.ledger import Ledger
+from lamppost_hub.publish.newest import newest_root
 from lamppost_hub.registry import Registry
 from lamppost_hub.schema import NAMESPACE, SCHEMA
 from lamppost_hub.sqlite import SqliteDatabase
@@ -42,11 +44,21 @@ def open_database(folder: HubFolder) -> Database:
 def _database(folder: HubFolder, settings: Settings) -> Database:
     if not settings.database:
         return SqliteDatabase.open(folder.database, SCHEMA)
+    return _postgres(folder, settings, NAMESPACE, SCHEMA)
+
+
+def _postgres(folder: HubFolder, settings: Settings, namespace: str, schema: Schema) -> Database:
     from lamppost_hub.postgres import PostgresDatabase  # late: most hubs do without
 
     return PostgresDatabase(
-        settings.database, NAMESPACE, SCHEMA, password_file=folder.password_file
+        settings.database, namespace, schema, password_file=folder.password_file
     )
+
+
+def shared_memory(folder: HubFolder) -> Callable[[str, Schema], Database] | None:
+    """How a sink gets tables of its own (namespace, schema) beside the ledger; None where that is a file."""
+    settings = folder.settings()
+    return functools.partial(_postgres, folder, settings) if settings.database else None
 
 
 def found(
@@ -126,7 +138,7 @@ def approve(
 def _bundle(folder: HubFolder, gateway: str, issued: Issued) -> bytes:
     signing = [FileSigner.load(path).public.pem() for path in reversed(folder.signing_keys())]
     opening = [DecryptionKey.load(path).public.pem() for path in reversed(folder.encryption_keys())]
-    bundle: Mapping[str, str | list[str]] = {
+    bundle: dict[str, str | list[str]] = {
         "schema": BUNDLE_SCHEMA,
         "gateway": gateway,
         "hub": folder.settings().id,
@@ -136,6 +148,8 @@ def _bundle(folder: HubFolder, gateway: str, issued: Issued) -> bytes:
         "hub_signing": signing,
         "hub_encryption": opening,  # the newest first: the gateway seals for that one
     }
+    if (root := newest_root(folder.publish)) is not None:
+        bundle["tuf_root"] = root.decode()
     return (json.dumps(bundle, indent=1) + "\n").encode()
 
 

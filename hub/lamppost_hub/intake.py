@@ -38,12 +38,22 @@ class Answer:
     payload: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Early:
+    """A verified batch whose predecessor another receiver may have in hand; waited for until then (monotonic, s)."""
+
+    message: Incoming
+    batch: Opened
+    until: float
+
+
 @dataclass(slots=True)
 class Taken:
-    """What became of a group: answers to send, how many batches were new."""
+    """What became of a group: answers to send, how many batches were new, and which are to be given again."""
 
     answers: list[Answer] = field(default_factory=list)
     new: int = 0
+    early: list[Early] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +77,11 @@ class HubKeys:
 class Intake:
     """The receiver's judgement. `take` blocks (disk, cryptography): call it in the database's thread."""
 
-    def __init__(self, database: Database, keys: HubKeys, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, keys: HubKeys, clock: Clock, *, patience: float = 0.0
+    ) -> None:
         self._database = database
+        self._patience = patience
         self._registry = Registry(database)
         self._ledger = Ledger(database)
         self._books = Books(database)
@@ -76,13 +89,16 @@ class Intake:
         self._clock = clock
         self._noticed: dict[tuple[str, str], int] = {}
 
-    def take(self, group: Sequence[Incoming]) -> Taken:
+    def take(self, group: Sequence[Incoming], early: Sequence[Early] = ()) -> Taken:
         """Judge and book a group; what it returns may be sent, everything in it is durable.
 
+        Where receivers share the messages, a batch that comes before its predecessor is not asked about at once:
+        for `patience` seconds it comes back in `Taken.early`, to be given again.
         Raises StoreError and books nothing at all when the disk refuses; the same group may be given again.
         """
-        utc = self._clock.utc()
-        opened: list[tuple[Incoming, Opened]] = []
+        utc, until = self._clock.utc(), self._clock.monotonic() + self._patience
+        opened: list[tuple[Incoming, Opened]] = [(one.message, one.batch) for one in early]
+        patience = {id(one.batch): one.until for one in early}
         refused: list[tuple[Incoming, _Refusal]] = []
         for message in group:
             judged = self._open(message)
@@ -95,20 +111,26 @@ class Intake:
             key=lambda pair: (pair[1].header.gateway, pair[1].header.epoch, pair[1].header.seq)
         )
         booked: list[tuple[Opened, Outcome]] = []
+        waiting: list[Early] = []
         with self._database.transaction():
             # In one order everywhere, so that receivers who share a database never wait for one another in a circle.
             self._registry.hold(sorted({batch.header.gateway for _, batch in opened}))
             for message, batch in opened:
                 outcome = self._book(message, batch, utc)
+                end = patience.get(id(batch), until)
                 if isinstance(outcome, _Refusal):
                     refused.append((message, outcome))
+                elif isinstance(outcome, Missing) and end > self._clock.monotonic():
+                    waiting.append(Early(message, batch, end))
                 else:
                     booked.append((batch, outcome))
             for message, refusal in refused:
                 label = refusal.gateway or UNKNOWN
                 self._books.keep(label, message.topic, refusal.code, message.payload, utc)
             self._books.count(_tally(booked, refused))
-        return self._answers(booked, refused)
+        taken = self._answers(booked, refused)
+        taken.early = waiting
+        return taken
 
     def _open(self, message: Incoming) -> Opened | _Refusal:
         gateway = _gateway_of(message.topic)

@@ -14,12 +14,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from lamppost.errors import LamppostError, StoreError
 from lamppost_hub.backoff import Backoff
 from lamppost_hub.clock import Clock
-from lamppost_hub.intake import Taken
+from lamppost_hub.intake import Answer, Early, Taken
 from lamppost_hub.transport import Broker, Incoming, Session
 
 log = logging.getLogger("lamppost_hub.receiver")
 
 GROUP = 64  # messages that share one transaction at most
+AGAIN = 0.02  # seconds until a batch without its predecessor is tried again
 
 
 class Receiver:
@@ -28,7 +29,7 @@ class Receiver:
     def __init__(
         self,
         broker: Broker,
-        take: Callable[[Sequence[Incoming]], Awaitable[Taken]],
+        take: Callable[[Sequence[Incoming], Sequence[Early]], Awaitable[Taken]],
         clock: Clock,
         *,
         gate: asyncio.Event,
@@ -42,6 +43,17 @@ class Receiver:
         self._on_ready = on_ready
         self._on_new = on_new
         self._last_fault = ""
+        self._session: Session | None = None
+
+    async def send(self, answer: Answer) -> bool:
+        """Say something unasked; False where there is no connection now."""
+        if self._session is None:
+            return False
+        try:
+            await self._session.send(answer.topic, answer.payload)
+        except LamppostError:
+            return False
+        return True
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -56,32 +68,49 @@ class Receiver:
             backoff.reset()
             self._last_fault = ""
             self._on_ready()
+            self._session = session
             try:
                 await self._serve(session)
             except LamppostError as error:
                 self._say(error)
             finally:
+                self._session = None
                 await session.close()
             await self._clock.sleep(backoff.pause())
 
     async def _serve(self, session: Session) -> None:
+        early: list[Early] = []  # in hand until another receiver has booked their predecessors
         while True:
-            group = await session.receive(GROUP)
+            group = await self._received(session, bool(early))
             await self._gate.wait()  # in hand, but neither booked nor acknowledged
-            taken = await self._taken(group)
+            taken = await self._taken(group, early)
             if taken.new:
                 self._on_new()
+            waiting = {id(one.message) for one in taken.early}
+            group += [one.message for one in early]
+            early = taken.early
             # Acknowledged even when an answer cannot be sent: the gateway sends again and gets it then.
-            session.done(group)
+            session.done([message for message in group if id(message) not in waiting])
             for answer in taken.answers:
                 await session.send(answer.topic, answer.payload)
 
-    async def _taken(self, group: Sequence[Incoming]) -> Taken:
+    @staticmethod
+    async def _received(session: Session, soon: bool) -> list[Incoming]:
+        """What has arrived; nothing, after a moment, where something in hand is to be tried again soon."""
+        if not soon:
+            return await session.receive(GROUP)
+        try:
+            async with asyncio.timeout(AGAIN):
+                return await session.receive(GROUP)
+        except TimeoutError:
+            return []
+
+    async def _taken(self, group: Sequence[Incoming], early: Sequence[Early]) -> Taken:
         """The disk may refuse for a while: the group stays in hand and nothing is acknowledged meanwhile."""
-        backoff = Backoff(0.5, 30.0)
+        backoff = Backoff(0.25, 5.0)
         while True:
             try:
-                return await self._take(group)
+                return await self._take(group, early)
             except StoreError as error:
                 log.error("%s: %s (%s)", error.code, error, error.hint)
                 await self._clock.sleep(backoff.pause())

@@ -91,14 +91,15 @@ def _listens(port: int) -> bool:
 class Stage:
     """A hub's folder with a broker and a receiver as processes; ends what it started."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, database: str = "") -> None:
         self.path = path
         self.hub = path / "hub"
         self.port = free_port()
         self.lines: list[Line] = []
         self.broker: subprocess.Popen[bytes] | None = None
         self.receiver: subprocess.Popen[str] | None = None
-        self.command("init", self.hub, "--id", "hub.test", "--port", self.port)
+        where = ("--database", database) if database else ()
+        self.command("init", self.hub, "--id", "hub.test", "--port", self.port, *where)
         self.command("broker-config", self.hub, "--port", self.port)
 
     def command(self, *words: object, code: int = 0) -> str:

@@ -7,15 +7,17 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from lamppost.envelope.receipt import Statement
 from lamppost.errors import HubError, StoreError
 from lamppost.model import Receipt
+from lamppost_hub import founding
 from lamppost_hub.brake import Brake, Limits
-from lamppost_hub.intake import Answer, Taken
+from lamppost_hub.intake import Answer, Early, Intake, Taken
 from lamppost_hub.queue import Queue
 from lamppost_hub.receiver import Receiver
 from lamppost_hub.thread import DatabaseThread
 from lamppost_hub.transport import Incoming, Session
-from unit.hub.world import FrozenClock, HubWorld, SealingGateway
+from unit.hub.world import EPOCH, FrozenClock, HubWorld, SealingGateway
 
 LOST = HubError("gone", code="hub.broker-lost", hint="", retry=True)
 
@@ -117,8 +119,8 @@ class Running:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
-    async def _taken(self, group: Sequence[Incoming]) -> Taken:
-        return self.take(group)
+    async def _taken(self, group: Sequence[Incoming], early: Sequence[Early]) -> Taken:
+        return self.take(group, early)
 
 
 class _YieldingClock(FrozenClock):
@@ -148,7 +150,7 @@ async def test_nothing_is_acknowledged_before_it_is_durable(
     async with Running(world) as running:
         failures = 3
 
-        def failing(group: Sequence[Incoming]) -> Taken:
+        def failing(group: Sequence[Incoming], early: Sequence[Early] = ()) -> Taken:
             nonlocal failures
             assert len(running.broker.kept) == 1
             if failures:
@@ -170,7 +172,7 @@ async def test_a_broker_that_refuses_and_hangs_up_is_survived(
         running.broker.publish(gateway.next())
         await running.broker.settled(lambda: len(running.broker.sent) == 1)
 
-        def hanging_up(group: Sequence[Incoming]) -> Taken:
+        def hanging_up(group: Sequence[Incoming], early: Sequence[Early] = ()) -> Taken:
             running.take = world.intake.take
             taken = world.intake.take(group)
             running.broker.session.lost = True  # type: ignore[attr-defined]
@@ -185,6 +187,33 @@ async def test_a_broker_that_refuses_and_hangs_up_is_survived(
         )  # as a duplicate, with the first time's proof
         assert isinstance(receipt, Receipt)
         assert (receipt.seq, receipt.log_size) == (1, 2)
+
+
+async def test_a_batch_whose_predecessor_another_receiver_has_waits_for_it(
+    world: HubWorld, gateway: SealingGateway
+) -> None:
+    keys = founding.load_keys(world.folder)
+    patient = Intake(world.database, keys, world.clock, patience=1.0)
+    async with Running(world) as running:
+        running.take = patient.take
+        sent = [gateway.next() for _ in range(3)]
+        running.broker.publish(sent[2], sent[1])
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert running.broker.sent == []
+        assert len(running.broker.kept) == 2  # in hand, not acknowledged
+        world.intake.take(sent[:1])  # the other receiver
+        await running.broker.settled(lambda: not running.broker.kept)
+        said = [gateway.read(answer) for answer in running.broker.sent]
+        assert [receipt.seq for receipt in said if isinstance(receipt, Receipt)] == [1, 2]
+        late = [gateway.next() for _ in range(2)][1]
+        running.broker.publish(late)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        world.clock.ns += 2 * 10**9  # nobody had it
+        await running.broker.settled(lambda: not running.broker.kept)
+        said = [gateway.read(answer) for answer in running.broker.sent[2:]]
+        assert said == [Statement("resend", "ledger.missing", EPOCH, 4, 3)]
 
 
 async def test_a_shut_gate_takes_nothing(world: HubWorld, gateway: SealingGateway) -> None:
