@@ -352,7 +352,7 @@ def main(seconds: float) -> None:
         for words in (2, 20):
             overload(port, words, seconds)
         with runner() as loop:
-            found = loop.run(regular(port, control, max(30.0, 3 * seconds)))
+            found = loop.run(regular(port, control, max(60.0, 3 * seconds)))
     grids = [off_grid(times, 1.0) for times in found]
     off = sorted(each for grid, _ in grids for each in grid)
     drift = max((abs(drift) for _, drift in grids), default=0.0)

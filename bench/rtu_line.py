@@ -32,6 +32,7 @@ from lamppost.model import Sample, Severity
 from lamppost_drivers.contract import Documentation, Point, Register, RegisterMap
 
 TURNAROUND = 0.004  # seconds a unit of the bench takes before it answers
+GRANULARITY = "dma8"  # eight lines that wake for each byte would need more than this machine has
 WARM_UP = 2.0
 DEAD_FIRST = 25.0  # until a dead unit is known as one and its probes have reached their pace
 
@@ -42,7 +43,7 @@ def simulated(path: str, baud: int, units: int, dead: tuple[int, ...], control: 
     on_it = [RtuUnit(n, Unit(inputs=words), delay=TURNAROUND) for n in range(1, units + 1)]
     for unit in on_it:
         unit.faults.dead = unit.unit in dead
-    with Line(path, baud, devices=on_it) as line:
+    with Line(path, baud, devices=on_it, granularity=GRANULARITY) as line:
         control.send("ready")
         while (said := control.recv()) in ("reset", "stats"):
             if said == "reset":

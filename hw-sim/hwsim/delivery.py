@@ -14,14 +14,15 @@ class Delivery:
 
     `"byte"`: each byte when its last bit has passed. `"fifoN"`: N at a time, the rest 4 characters after the last
     byte, as a 16550 does. `"ftdiN"`: what came in by each tick of an N ms timer, or 62 bytes as soon as they are
-    there, as an FT232 does over USB (its default is 16 ms).
+    there, as an FT232 does over USB (its default is 16 ms). `"dmaN"`: N at a time, the rest with its last bit, which
+    costs the simulation least.
     """
 
     def __init__(self, granularity: str) -> None:
         kind = granularity.rstrip("0123456789")
         number = granularity[len(kind) :]
-        if kind not in ("byte", "fifo", "ftdi") or (kind == "byte") != (number == ""):
-            raise ValueError(f"granularity {granularity!r}: write byte, fifoN or ftdiN")
+        if kind not in ("byte", "fifo", "ftdi", "dma") or (kind == "byte") != (number == ""):
+            raise ValueError(f"granularity {granularity!r}: write byte, fifoN, ftdiN or dmaN")
         self._kind = kind
         self._number = int(number or 1)
         self._tick = 0.0
@@ -36,7 +37,8 @@ class Delivery:
         low = 0
         while low < count:
             high = min(low + self._number, count)
-            wait = 0 if high - low == self._number else _FIFO_TIMEOUT_CHARACTERS
+            whole = self._kind != "fifo" or high - low == self._number
+            wait = 0 if whole else _FIFO_TIMEOUT_CHARACTERS
             yield start + (high + wait) * byte_time, low, high
             low = high
 

@@ -176,6 +176,12 @@ def test_fifo_hands_over_full_pieces_and_the_rest_after_four_characters() -> Non
     ]
 
 
+def test_dma_hands_over_full_pieces_and_the_rest_with_its_last_bit() -> None:
+    line = wire(granularity="dma4")
+    line.inject(b"abcdef", 1.0)
+    assert collect(line, 2.0) == [(near(1 + 4 * BYTE), b"abcd"), (near(1 + 6 * BYTE), b"ef")]
+
+
 def test_ftdi_hands_over_at_its_ticks() -> None:
     line = wire(granularity="ftdi16")
     line.inject(bytes(range(24)), 1.0)  # 25 ms; ticks every 16 ms
