@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,10 @@ import httpx
 import orjson
 
 from lamppost.errors import HubError
+
+logging.getLogger("httpx").setLevel(
+    logging.WARNING
+)  # it tells each request to the journal of a small card
 
 ROOT = "/ngsi-ld/v1"
 ATTEMPTS = 5
