@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -35,6 +35,12 @@ log = logging.getLogger(__name__)
 LOOK = 1.0  # seconds between two looks at a trial
 SETTLE = 30.0  # seconds that all must be well before a trial is over; a quarter of a short trial
 REACH_EVERY = 5.0  # seconds between tries to reach the repository in a trial
+
+
+class Offload(Protocol):
+    """Runs a blocking function beside the loop, as `asyncio.to_thread` does."""
+
+    def __call__(self, function: Callable[..., Any], /, *arguments: Any) -> Awaitable[Any]: ...  # noqa: D102
 
 
 class Settings(Protocol):
@@ -93,6 +99,7 @@ class Agent:
         timeline: Timeline,
         folder: Path,
         chance: random.Random | None = None,
+        offload: Offload = asyncio.to_thread,
     ) -> None:
         self._gateway = gateway
         self._settings = settings
@@ -102,6 +109,7 @@ class Agent:
         self._timeline = timeline
         self._folder = folder
         self._chance = chance or random.Random()
+        self._offload = offload
         self._nudge = asyncio.Event()
         self._reached = False
         self._fault: LamppostError | None = None
@@ -178,7 +186,7 @@ class Agent:
         offer = found.offer
         if offer is None or not self._wanted(offer):
             return False
-        content = await asyncio.to_thread(repository.fetch, offer)
+        content = await self._offload(repository.fetch, offer)
         return self._take(content, offer, source)
 
     async def _open(self, source: Source, root: bytes) -> tuple[Repository, Findings]:
@@ -190,7 +198,7 @@ class Agent:
             repository = Repository(self._folder / "tuf", root, source, self._now())
             return repository, repository.look(target)
 
-        found = await asyncio.to_thread(look)
+        found: tuple[Repository, Findings] = await self._offload(look)
         self._reached = self._reached or not source.local
         return found
 

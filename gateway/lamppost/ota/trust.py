@@ -93,6 +93,8 @@ class Fetcher(FetcherInterface):
         except LamppostError as fault:
             self.fault = fault
             raise DownloadError(str(fault)) from fault
+        except OSError as error:
+            raise DownloadError(str(error)) from error
 
 
 class Repository:
@@ -206,6 +208,8 @@ class Repository:
         if verified.signed:
             return ConfigRefused("ota.one-approver", message)
         signers = set(found.signatures)
+        if signers & set(verified.unsigned):
+            return ConfigRefused("ota.altered", message)
         if signers & set(self._set.root.roles["timestamp"].keyids):
             return ConfigRefused("ota.online-key", message)
         targets = self._set.get("targets")
