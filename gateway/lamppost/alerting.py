@@ -17,9 +17,12 @@ from typing import Any
 import orjson
 
 from lamppost.alerts import Judge, Standing
+from lamppost.alerts.configured import rules_of
 from lamppost.clock import Clock
+from lamppost.config.schema import Site
 from lamppost.envelope.identity import Identity
-from lamppost.envelope.seal import ALERT, GENESIS, Header, seal, topic_of
+from lamppost.envelope.pseudonym import SiteKey
+from lamppost.envelope.seal import ALERT, GENESIS, Header, plain, seal, topic_of
 from lamppost.errors import StoreError
 from lamppost.files import durable_write
 from lamppost.model import Alert, Batch, Instant, Sample, Span
@@ -38,6 +41,9 @@ MAX_HELD = 64  # sealed ahead of their receipts
 BATCH_BYTES = 32 * 1024  # of alerts in one envelope, after a long time without an uplink
 MAX_PENDING = 1000  # alerts in memory while the disk takes nothing
 LOOK = 1.0  # seconds between two looks at what time alone raises
+MADE_FOR_DIRECT = orjson.dumps(
+    {"direct": True}
+)  # as outbound marks a batch that is not sealed for a hub
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +86,8 @@ class Wording:
 class Alerting:
     """The rules at work, and the way of what they say to the uplink.
 
-    `identity` gives the gateway's identity once there is one; `sealed` is called when a batch was held.
+    `identity` gives the gateway's identity once there is one, None before; in direct mode there never is one.
+    `sealed` is called when a batch was held.
     """
 
     def __init__(
@@ -94,7 +101,9 @@ class Alerting:
         memory: Path,
         identity: Callable[[], Identity | None],
         sealed: Callable[[], None],
+        direct: bool = False,
     ) -> None:
+        self._direct = direct
         self._judge = judge
         self._ring = ring
         self._wording = wording
@@ -166,7 +175,7 @@ class Alerting:
 
     async def _seal(self) -> None:
         who, room = self._identity(), MAX_HELD - len(self._ring.held())
-        if who is None or room <= 0:
+        if (who is None and not self._direct) or room <= 0:
             return
         sealed = await self._ring.call(
             lambda ring: seal_alerts(ring, who, self._wording, self._timeline, at_most=room)
@@ -191,11 +200,12 @@ class AlertOutbox:
 
 
 def seal_alerts(
-    ring: Ring, identity: Identity, wording: Wording, timeline: Timeline, *, at_most: int
+    ring: Ring, identity: Identity | None, wording: Wording, timeline: Timeline, *, at_most: int
 ) -> int:
     """Seal what the alert ring holds and no batch has yet; returns how many batches were made.
 
-    Runs on the ring's thread. Each batch is durable when this returns.
+    Without an identity (direct mode) they are compressed only. Runs on the ring's thread. Each batch is durable when
+    this returns.
     """
     made = 0
     while made < at_most:
@@ -213,27 +223,59 @@ def _batch(
     ring: Ring,
     head: Batch | None,
     stored: Sequence[Stored],
-    identity: Identity,
+    identity: Identity | None,
     wording: Wording,
     timeline: Timeline,
 ) -> Batch:
+    gateway = wording.plan.gateway
     span = Span(head.span.last + 1 if head else 0, stored[-1].span.last)
     gaps = [gap for gap in ring.gaps(span.first - 1) if gap.span.first <= span.last]
     epoch, seq = ALERT + ring.epoch, head.seq + 1 if head else 0
-    payload = wording.payload([unpack_alert(s.payload) for s in stored], timeline)
-    payload += gap_entities(identity.gateway, gaps, epoch)
-    header = Header(
-        gateway=identity.gateway,
-        aud=identity.hub,
-        epoch=epoch,
-        seq=seq,
-        prev=head.digest if head else GENESIS,
-        first=span.first,
-        count=span.count,
-    )
-    topic = topic_of(identity.gateway, epoch)
-    sealed = seal(orjson.dumps(payload), header, identity.signer, identity.hub_encryption, topic)
+    entities = wording.payload([unpack_alert(s.payload) for s in stored], timeline)
+    payload = orjson.dumps(entities + gap_entities(gateway, gaps, epoch))
+    if identity is None:
+        made = plain(payload)
+        return Batch(ring.epoch, seq, span, made.digest, made.leaf, made.message, MADE_FOR_DIRECT)
+    prev = head.digest if head else GENESIS
+    header = Header(gateway, identity.hub, epoch, seq, prev, span.first, span.count)
+    topic = topic_of(gateway, epoch)
+    sealed = seal(payload, header, identity.signer, identity.hub_encryption, topic)
     return Batch(ring.epoch, seq, span, sealed.digest, sealed.leaf, sealed.message)
+
+
+def wanted(site: Site, state: Path) -> bool:
+    """Whether there is anything to do: rules in the site, or alerts of an earlier one to be ended and sent."""
+    return bool(site.alert) or (state / "ring-alerts").exists()
+
+
+def open_ring(state: Path) -> Ring:
+    """The ring of alerts, or a spare one beside it where it must not be touched: the daemon always starts.
+
+    Raises StoreError `store.in-use`, and where not even the spare one can be opened.
+    """
+    try:
+        return Ring.open(state / "ring-alerts", RING_BYTES)
+    except StoreError as refused:
+        if refused.code == "store.in-use":
+            raise
+        log.error("%s: %s; %s; a spare ring is used", refused.code, refused, refused.hint)
+        return Ring.open(state / "ring-alerts-spare", RING_BYTES)
+
+
+def judge_of(site: Site, began: Instant) -> Judge:
+    """The site's rules, watching from now on."""
+    return Judge(rules_of(site), began)
+
+
+def wording_of(site: Site, state: Path, plan: SitePlan, personal: Personal) -> Wording:
+    """How this site's alerts are told outside; a rule on a personal device has a pseudonym as its device has."""
+    hidden = [rule.name for rule in site.alert if rule.device in personal.names]
+    rules: dict[str, str] = {}
+    if hidden:
+        key = SiteKey.load(state / "pseudonym.key")
+        rules = {name: key.pseudonym(site.site.gateway, f"alert:{name}") for name in hidden}
+    units = {(d.name, name): unit for d in plan.devices for name, unit, _ in d.points}
+    return Wording(plan, personal, rules, units)
 
 
 def pack_alert(alert: Alert) -> bytes:

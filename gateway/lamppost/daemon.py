@@ -11,29 +11,41 @@ import contextlib
 import logging
 import signal
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lamppost import acquire
+from lamppost import acquire, alerting
 from lamppost.acquire import site_file
 from lamppost.acquire.registry import Registry
+from lamppost.alerting import Alerting, AlertOutbox
 from lamppost.clock import Clock, SystemClock
 from lamppost.config.schema import DirectSettings, Site, UplinkSettings
+from lamppost.configuring import Surroundings, answers
 from lamppost.envelope import identity
 from lamppost.envelope.pseudonym import SiteKey
-from lamppost.errors import StoreError, TrustError
-from lamppost.files import locked
+from lamppost.errors import LamppostError, StoreError, TrustError
+from lamppost.files import board_serial, locked
 from lamppost.intake import Intake
+from lamppost.model import Sample
 from lamppost.ngsild.personal import Personal
 from lamppost.ngsild.site import DevicePlan, SitePlan
+from lamppost.ota.agent import Agent
+from lamppost.ota.choice import choose
+from lamppost.ota.generations import Generations
+from lamppost.ota.refusal import ConfigUnfit
+from lamppost.ota.report import for_hub
 from lamppost.outbound import Outbound, made_for_direct
 from lamppost.ring import Ring
 from lamppost.ring.offloop import OffLoop
+from lamppost.rings import Rings
 from lamppost.status.control import Control
+from lamppost.status.lending import Lending
 from lamppost.status.notify import notify, watchdog_interval
-from lamppost.status.report import buffer_report, report
+from lamppost.status.report import alert_report, buffer_report, report
 from lamppost.timeline import Timeline
-from lamppost.uplink import Uplink
+from lamppost.uplink import LONG_WINDOW, Budget, Thrift, Uplink
+from lamppost.uplink.renewal import Renewal
 
 if TYPE_CHECKING:
     from lamppost.uplink.direct import Direct
@@ -41,22 +53,40 @@ if TYPE_CHECKING:
 log = logging.getLogger("lamppost")
 
 SEAL_EVERY = 1.0
+BACKLOG_EVERY = 0.02  # between the steps of a backlog, in which groups of samples get to the ring
+BACKLOG_STEP = 4  # batches
 MAX_HELD = 64  # sealed ahead of their receipts; what is older waits unsealed, where it can still be reduced
 ENROLMENT_EVERY = 10.0
 
 
 def run(file: Path, state: Path, socket: Path) -> None:
-    """Run the gateway of a site file until SIGTERM or SIGINT.
+    """Run the gateway until SIGTERM or SIGINT: with its signed configuration, or without one with the site file.
 
     Raises SiteInvalid for the file, StoreError `store.in-use` for a second daemon on the same state.
     """
-    site, registry = site_file.read(file)
     state.mkdir(parents=True, exist_ok=True)
-    with (
-        locked(state / "lock", "state folder"),
-        asyncio.Runner(loop_factory=_loop_factory()) as runner,
-    ):
-        runner.run(Daemon(site, registry, state, socket, SystemClock()).run())
+    with locked(state / "lock", "state folder"):
+        generations = Generations(state / "ota")
+        while _once(file, state, socket, generations):
+            log.info("starting again with another configuration")
+
+
+def _once(file: Path, state: Path, socket: Path, generations: Generations) -> bool:
+    """One run with one configuration; True if another one is to run now."""
+    clock = SystemClock()
+    parse = partial(site_file.parse, file=file)
+    chosen = choose(generations, file, parse, clock.now(), clock.utc())
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            daemon = Daemon(*chosen.loaded, file, state, socket, clock, generations)
+            runner.run(daemon.run())
+    except LamppostError as why:
+        if generations.state.trial is None or why.code == "store.in-use":
+            raise
+        unfit = ConfigUnfit("ota.not-loadable", f"the daemon does not start: {why.code}: {why}")
+        generations.revert(unfit, clock.utc())
+        return True
+    return daemon.again
 
 
 def _loop_factory() -> Any:
@@ -71,33 +101,63 @@ class Daemon:
     """One gateway: its stages and how they hang together."""
 
     def __init__(
-        self, site: Site, registry: Registry, state: Path, socket: Path, clock: Clock
+        self,
+        site: Site,
+        registry: Registry,
+        file: Path,
+        state: Path,
+        socket: Path,
+        clock: Clock,
+        generations: Generations,
     ) -> None:
         self._site = site
         self._state = state
         self._clock = clock
         self._began = clock.now()
         self._timeline = Timeline(state / "boots.json", send_unsynced=site.time.unsynced == "send")
-        ring, self._ring_refused = _open_ring(state, site.ring.size)
-        _begin_anew(ring, direct=isinstance(site.uplink, DirectSettings))
-        self._ring = OffLoop(ring)
+        self._rings = Rings(state, site.ring)
+        _begin_anew(self._rings.ring, direct=isinstance(site.uplink, DirectSettings))
+        self._ring = OffLoop(self._rings.ring)
         self._settled = self._ring.stats().settled_through
         self._intake = Intake(self._ring)
-        self._acquisition = acquire.build(site, registry, clock, self._intake.deliver, state)
+        self._acquisition = acquire.build(site, registry, clock, self._deliver, state)
         plan = _plan(site, registry)
+        kinds = {(d.name, name): kind for d in plan.devices for name, _, kind in d.points}
+        personal = _personal(site, state, plan)
         self._outbound = Outbound(
             plan,
-            {(d.name, name): kind for d in plan.devices for name, _, kind in d.points},
+            kinds,
             self._timeline,
             window=site.aggregate.window,
             grace=site.aggregate.grace,
-            personal=_personal(site, state, plan),
+            personal=personal,
+            reduction=self._rings.reduction(
+                self._timeline,
+                kinds,
+                window=site.aggregate.window,
+                personal=dict.fromkeys(personal.names, personal.width),
+            ),
+            configuration=lambda: for_hub(self._agent.status()),
         )
+        self._alert_ring: OffLoop | None = None
+        self._alerts: Alerting | None = None
+        if alerting.wanted(site, state):
+            self._alert_ring, self._alerts = self._watch(plan, personal)
         self._identity: identity.Identity | None = None
         self._uplink: Uplink | Direct | None = None
+        self._alert_uplink: Direct | None = None
         self._enrolment = "not tried yet"
-        self._control = Control(socket, {"status": self._status, "buffer": self._buffer})
         self._stop = asyncio.Event()
+        self.again = False
+        self._agent = self._configuration(file, generations)
+        self._renewal = Renewal(
+            state / "identity", board_serial(), clock, self._utc, self._adopt_identity
+        )
+        self._control = Control(
+            socket,
+            {"status": self._status, "buffer": self._buffer} | answers(self._agent, generations),
+            {"lease": Lending(self._acquisition.leases).talk},
+        )
 
     async def run(self) -> None:
         """Run until a signal asks to stop; then nothing that was read stays behind in memory."""
@@ -113,22 +173,88 @@ class Daemon:
                     stages.create_task(self._store(), name="intake"),
                     stages.create_task(self._control.run(), name="control"),
                     stages.create_task(self._live(), name="watchdog"),
+                    stages.create_task(self._agent.run(), name="ota"),
+                    stages.create_task(self._renewal.run(), name="renewal"),
                 ]
+                if self._alerts is not None:
+                    running.append(stages.create_task(self._alerts.run(), name="alerts"))
                 acquiring = stages.create_task(self._acquisition.run(), name="acquisition")
                 notify("READY=1")
                 log.info("gateway %s runs", self._site.site.gateway)
                 await self._stop.wait()
-                notify("STOPPING=1")
+                if not self.again:
+                    notify("STOPPING=1")
                 await _ended(acquiring)
                 await self._finish()
                 for stage in running:
                     stage.cancel()
         finally:
             await self._ring.close()
+            self._rings.close()
+            if self._alert_ring is not None:
+                await self._alert_ring.close()
+
+    def _watch(self, plan: SitePlan, personal: Personal) -> tuple[OffLoop, Alerting]:
+        """The alert rules, and the ring of what they say."""
+        direct = isinstance(self._site.uplink, DirectSettings)
+        ring = alerting.open_ring(self._state)
+        _begin_anew(ring, direct=direct)
+        off = OffLoop(ring)
+        return off, Alerting(
+            alerting.judge_of(self._site, self._began),
+            off,
+            alerting.wording_of(self._site, self._state, plan, personal),
+            self._timeline,
+            self._clock,
+            memory=self._state / "alerts.json",
+            identity=lambda: self._identity,
+            sealed=self._sealed_alerts,
+            direct=direct,
+        )
+
+    def _deliver(self, sample: Sample) -> None:
+        """A sample that raised or cleared an alert is its evidence: the ring keeps it longest."""
+        urgent = self._alerts is not None and self._alerts.judge(sample)
+        self._intake.deliver(sample, urgent=urgent)
+
+    def _sealed_alerts(self) -> None:
+        for uplink in (self._uplink, self._alert_uplink):
+            if uplink is not None:
+                uplink.notify()
+
+    def _configuration(self, file: Path, generations: Generations) -> Agent:
+        """The stage that fetches and tries signed configurations."""
+        around = Surroundings(
+            site=self._site,
+            file=file,
+            state=self._state,
+            timeline=self._timeline,
+            identity=lambda: self._identity,
+            buses=self._acquisition.status,
+            connected=lambda: (
+                self._uplink is not None and self._uplink.status().state == "connected"
+            ),
+            receipts=lambda: self._uplink.status().receipts_verified if self._uplink else 0,
+            flapping=frozenset,
+            flushed=self._flushed,
+            stop=self._start_again,
+        )
+        gateway, settings = self._site.site.gateway, self._site.ota
+        folder = self._state / "ota"
+        return Agent(gateway, settings, generations, around, self._clock, self._timeline, folder)
+
+    async def _flushed(self) -> None:
+        await self._seal_due(flush=True)
+
+    def _start_again(self) -> None:
+        self.again = True
+        self._stop.set()
 
     async def _finish(self) -> None:
         """Store the last group, seal the open windows, wait a little for the last receipts."""
         await self._intake.flush()
+        if self._alerts is not None:
+            await self._alerts.flush()
         if self._uplink is not None and self._uplink.status().state == "connected":
             await self._seal_due(flush=True)
             await self._uplink.drained(self._clock.monotonic() + self._site.uplink.drain)
@@ -143,10 +269,12 @@ class Daemon:
             due = max(due, self._clock.monotonic() - self._site.ring.group)
 
     async def _seal(self) -> None:
+        sealed = 0
         while True:
-            await self._clock.sleep_until(self._clock.monotonic() + SEAL_EVERY)
+            pause = BACKLOG_EVERY if sealed == BACKLOG_STEP else SEAL_EVERY
+            await self._clock.sleep_until(self._clock.monotonic() + pause)
             self._learn()
-            await self._seal_due(flush=False)
+            sealed = await self._seal_due(flush=False)
 
     def _learn(self) -> None:
         """Look at the clock; a receipt since the last look proves that its time has passed."""
@@ -157,10 +285,19 @@ class Daemon:
             self._settled = settled
             self._timeline.proved(self._clock.now())
 
-    async def _seal_due(self, *, flush: bool) -> None:
+    async def _seal_due(self, *, flush: bool) -> int:
+        """Seal what is due, a step of it at most unless `flush`; how many batches that were."""
         who, room = self._identity, MAX_HELD - len(self._ring.held())
         if (who is None and isinstance(self._site.uplink, UplinkSettings)) or room <= 0:
-            return
+            return 0
+        if isinstance(self._uplink, Uplink):
+            if self._uplink.thrift is Thrift.ALERTS_ONLY:
+                return 0  # readings wait unsealed, where they can still be reduced
+            self._outbound.pace(
+                readings=self._uplink.batch_readings,
+                window=LONG_WINDOW if self._uplink.thrift is Thrift.LONGER_WINDOWS else 0.0,
+            )
+        room = room if flush else min(room, BACKLOG_STEP)
         now = self._clock.now()
         try:
             sealed = await self._ring.call(
@@ -168,20 +305,19 @@ class Daemon:
             )
         except StoreError as failed:
             log.warning("%s: %s; %s", failed.code, failed, failed.hint)
-            return  # what is not sealed is still in the ring, and sealed when the disk is well again
+            return (
+                0  # what is not sealed is still in the ring, and sealed when the disk is well again
+            )
         if sealed and self._uplink is not None:
             self._uplink.notify()
+        return sealed
 
     async def _send(self) -> None:
         """Run the uplink as soon as this gateway is enrolled; until then reading and storing go on."""
         settings = self._site.uplink
         if isinstance(settings, DirectSettings):
-            # It brings an HTTP client, which a hub's gateway never needs.
-            from lamppost.uplink.direct import Direct
-
-            gateway = self._site.site.gateway
-            self._uplink = Direct(settings, gateway, self._ring, self._clock, self._state)
-            await self._uplink.run()
+            await self._send_directly(settings)
+            return
         while self._identity is None:
             try:
                 self._identity = identity.load(self._state / "identity")
@@ -190,8 +326,48 @@ class Daemon:
                     log.warning("%s: %s; %s", refused.code, refused, refused.hint)
                 self._enrolment = refused.code
                 await self._clock.sleep_until(self._clock.monotonic() + ENROLMENT_EVERY)
-        self._uplink = Uplink(settings, self._identity, self._ring, self._clock)
+        self._uplink = Uplink(
+            settings,
+            self._identity,
+            self._ring,
+            self._clock,
+            alerts=AlertOutbox(self._alert_ring) if self._alert_ring is not None else None,
+            meter=Budget(self._state / "budget.json", settings.monthly, self._clock),
+            on_nudge=lambda _: self._agent.nudge(),
+        )
         await self._uplink.run()
+
+    async def _send_directly(self, settings: DirectSettings) -> None:
+        """Direct mode has no lanes: alerts have a writer, connections and a journal of their own."""
+        # It brings an HTTP client, which a hub's gateway never needs.
+        from lamppost.uplink.broker_client import connection
+        from lamppost.uplink.direct import Direct
+
+        gateway, clock, state = self._site.site.gateway, self._clock, self._state
+        self._uplink = readings = Direct(settings, gateway, self._ring, clock, state)
+        async with asyncio.TaskGroup() as writers:
+            writers.create_task(readings.run(), name="uplink of readings")
+            if self._alert_ring is not None:
+                (state / "alerts").mkdir(exist_ok=True)
+                self._alert_uplink = Direct(
+                    settings,
+                    gateway,
+                    AlertOutbox(self._alert_ring),
+                    clock,
+                    state / "alerts",
+                    connect=lambda: connection(settings, state, clock),
+                )
+                writers.create_task(self._alert_uplink.run(), name="uplink of alerts")
+
+    def _utc(self) -> int | None:
+        placed = self._timeline.utc(self._clock.now())
+        return placed[0] if placed else None
+
+    def _adopt_identity(self) -> None:
+        """Another certificate and bundle were installed: the hub's newest keys are used from here on."""
+        self._identity = identity.load(self._state / "identity")
+        if isinstance(self._uplink, Uplink):
+            self._uplink.adopt(self._identity.hub_signing)
 
     async def _live(self) -> None:
         """Tell systemd's watchdog that the loop turns."""
@@ -201,7 +377,7 @@ class Daemon:
             await self._clock.sleep_until(self._clock.monotonic() + interval)
 
     def _status(self, _: Mapping[str, Any]) -> dict[str, Any]:
-        return report(
+        found = report(
             site=self._site,
             now=self._clock.now(),
             clock=self._timeline.state,
@@ -213,24 +389,14 @@ class Daemon:
             uplink=self._uplink.status() if self._uplink else None,
             enrolment=self._enrolment,
         )
+        standing = self._alerts.standing() if self._alerts is not None else ()
+        alerts = alert_report(standing, self._clock.now())
+        return {**found, "alerts": alerts, "configuration": self._agent.status()}
 
     def _buffer(self, _: Mapping[str, Any]) -> dict[str, Any]:
         found = buffer_report(self._ring.stats(), self._ring.head(), via="daemon")
-        return {**found, "state": self._ring_refused} if self._ring_refused else found
-
-
-def _open_ring(state: Path, size: int) -> tuple[Ring, str]:
-    """The ring, or beside one that must not be touched a spare one, and then why: the daemon always starts.
-
-    Raises StoreError `store.in-use`, and where not even the spare one can be opened.
-    """
-    try:
-        return Ring.open(state / "ring", size), ""
-    except StoreError as refused:
-        if refused.code == "store.in-use":
-            raise
-        log.error("%s: %s; %s; a spare ring is used", refused.code, refused, refused.hint)
-        return Ring.open(state / "ring-spare", size), refused.code.removeprefix("ring.")
+        found |= {"coarse": self._rings.report()}
+        return {**found, "state": self._rings.refused} if self._rings.refused else found
 
 
 def _begin_anew(ring: Ring, *, direct: bool) -> None:

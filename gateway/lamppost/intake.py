@@ -32,13 +32,17 @@ class Intake:
         """Readings taken and not yet durable."""
         return sum(record.count for _, record in self._taken)
 
-    def deliver(self, sample: Sample) -> None:
-        """Take a sample. With the buffer full the oldest one gives way and is counted in `overflowed`."""
+    def deliver(self, sample: Sample, *, urgent: bool = False) -> None:
+        """Take a sample; the ring keeps `urgent` ones longest.
+
+        With the buffer full the oldest one gives way and is counted in `overflowed`.
+        """
         if not sample.readings:
             return
         if len(self._taken) >= MAX_PENDING:
             self.overflowed += self._taken.popleft()[1].count
-        self._taken.append((sample.device, Record(len(sample.readings), pack(sample))))
+        record = Record(len(sample.readings), pack(sample), urgent)
+        self._taken.append((sample.device, record))
 
     async def flush(self) -> None:
         """Append everything taken so far as one durable group. A failing disk keeps the group for the next time."""

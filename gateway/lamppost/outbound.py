@@ -51,7 +51,7 @@ class Outbound:
         self._outside = self._personal.outside(plan)
         self._kinds = kinds
         self._timeline = timeline
-        self._width = round(window * 1e9)
+        self._width = self._least_width = round(window * 1e9)
         self._grace = round(grace * 1e9)
         self._portions = Portions(timeline, self._width, reduction)
 
@@ -74,6 +74,11 @@ class Outbound:
         while sealed < at_most and self._seal_next(ring, identity, until):
             sealed += 1
         return sealed
+
+    def pace(self, *, readings: int, window: float) -> None:
+        """From now on a batch of a backlog holds about `readings`, and windows are `window` seconds long at least."""
+        self._width = max(self._least_width, round(window * 1e9))
+        self._portions.pace(self._width, readings)
 
     def _until(self, now: Instant, flush: bool) -> Until:
         placed = self._timeline.utc(now)

@@ -81,7 +81,12 @@ class Portions:
     def __init__(self, timeline: Timeline, width: int, reduction: Reduction | None = None) -> None:
         self._timeline = timeline
         self._width = width
+        self._readings = BATCH_READINGS
         self._reduction = reduction
+
+    def pace(self, width: int, readings: int) -> None:
+        """From now on windows are `width` nanoseconds long, and a backlog's batches hold about so many readings."""
+        self._width, self._readings = width, readings
 
     def next(self, ring: Ring, after: int, until: Until) -> Portion | None:
         """What comes behind number `after`, None where nothing is due."""
@@ -117,7 +122,7 @@ class Portions:
             if placed is None or not until.due(sample.at, placed[0]):
                 break
             window, by = placed[0] // self._width, self._timeline.clock_of(sample.at)
-            if readings >= BATCH_READINGS and (window > newest or by != clock):
+            if readings >= self._readings and (window > newest or by != clock):
                 reach = min(placed[0], reach) if reach is not None else None
                 break
             newest = max(newest, window) if by == clock else window
@@ -130,7 +135,7 @@ class Portions:
         gaps = _named(
             after, last, ring.gaps(after), skipped, []
         )  # damage is known once it was read
-        full = stopped or readings >= BATCH_READINGS
+        full = stopped or readings >= self._readings
         return Portion(samples, last, samples[-1].utc, reach, full, gaps)
 
     # -- as windows --------------------------------------------------------------------------------

@@ -49,6 +49,12 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"        {uplink['entities_refused']} entities refused by the broker: lamppost refused list"
         )
+    if uplink.get("month_budget"):
+        lines.append(
+            f"budget  {uplink['month_bytes'] / 1e6:.1f} of {uplink['month_budget'] / 1e6:g} MB this month"
+            + (f": {uplink['thrift']}" if uplink["thrift"] != "full" else "")
+        )
+    lines += [_alert(alert) for alert in found.get("alerts", ())]
     width = max((len(d["name"]) for d in found["devices"]), default=0)
     for device in found["devices"]:
         said = device["state"]
@@ -56,6 +62,18 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
             said += f" for {_span(device['since_seconds_ago'])}: {device['reason']}"
         lines.append(f"  {device['name']:{width}}  {device['on']:12} {said}")
     return lines
+
+
+def _alert(alert: Mapping[str, Any]) -> str:
+    since, value = alert["since_seconds_ago"], alert["value"]
+    return (
+        f"alert   {alert['severity']}: {alert['rule']} ({alert['device']}"
+        + (f" {alert['point']}" if alert["point"] else "")
+        + (f", {value:g}" if value is not None else "")
+        + ")"
+        + (f" for {_span(since)}" if since is not None else " since before the restart")
+        + (", flapping" if alert["flapping"] else "")
+    )
 
 
 def _verdict(found: Mapping[str, Any]) -> str:
@@ -77,7 +95,12 @@ def _verdict(found: Mapping[str, Any]) -> str:
             f"PROBLEM {first['fault']['code']}: {first['name']}{others}: {first['fault']['hint']}"
         )
     said = "the broker has taken" if uplink.get("mode") == "direct" else "the hub has proved"
-    return f"OK {len(found['devices'])} devices answer, {said} all but {ring['waiting']} readings"
+    alerts = len(found.get("alerts", ()))
+    raised = f", {alerts} alert{'s' if alerts > 1 else ''} raised" if alerts else ""
+    return (
+        f"OK {len(found['devices'])} devices answer, {said} all but {ring['waiting']} readings"
+        + raised
+    )
 
 
 def _span(seconds: float) -> str:

@@ -41,6 +41,25 @@ def report(
     }
 
 
+def alert_report(standing: Sequence[Any], now: Instant) -> list[dict[str, Any]]:
+    """The alerts that are raised, in the order of their rules; no age where they were raised in an earlier boot."""
+    return [
+        {
+            "rule": s.rule.name,
+            "device": s.rule.device,
+            "point": s.rule.point,
+            "severity": s.rule.severity,
+            "text": s.rule.text,
+            "value": s.value,
+            "since_seconds_ago": round((now.ns - s.since.ns) / 1e9, 1)
+            if s.since.boot == now.boot
+            else None,
+            "flapping": s.flapping,
+        }
+        for s in standing
+    ]
+
+
 def buffer_report(stats: RingStats, head: Batch | None, *, via: str) -> dict[str, Any]:
     """The answer to `buffer`, schema `lamppost.buffer-status/1`."""
     return {

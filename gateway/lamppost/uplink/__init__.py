@@ -4,7 +4,8 @@ Sends sealed batches as the ring holds them and settles the ring by verified rec
 windows, devices or the envelope's inside; knows no other stage.
 """
 
+from lamppost.uplink.budget import LONG_WINDOW, Budget, Thrift
 from lamppost.uplink.state import UplinkState, UplinkStatus
 from lamppost.uplink.uplink import Uplink
 
-__all__ = ["Uplink", "UplinkState", "UplinkStatus"]
+__all__ = ["LONG_WINDOW", "Budget", "Thrift", "Uplink", "UplinkState", "UplinkStatus"]
