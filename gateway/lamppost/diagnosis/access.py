@@ -15,7 +15,7 @@ from lamppost.config.schema import (
     ModbusTcpLink,
     SerialLink,
 )
-from lamppost.diagnosis.wire.i2c import I2c, touch_with
+from lamppost.diagnosis.wire.i2c import I2c, touched
 from lamppost.diagnosis.wire.line import DirectLine, RawLine
 from lamppost.diagnosis.wire.tcp import TcpRaw
 from lamppost.links.faults import no_exchange
@@ -75,4 +75,4 @@ class _DirectI2c:
 
     async def touch(self, address: int) -> str:
         """See `wire.i2c.I2c`."""
-        return await touch_with(self.port.read, address)
+        return await touched(self.port.exchange, address)

@@ -51,7 +51,7 @@ async def collect(
     wanted = set(areas)
     tell("asking the gateway program")
     daemon, status = await asyncio.to_thread(program.daemon, sources.socket)
-    config, site, registry = await asyncio.to_thread(program.config, sources.site)
+    config, site, registry = await asyncio.to_thread(program.config, sources.site, sources.state)
     facts = Facts(
         via="daemon" if status else "direct",
         at=clock.utc() // 10**9,

@@ -15,7 +15,7 @@ import orjson
 from lamppost.clock import monotonic_ns
 from lamppost.config.schema import I2cLink, LinkSettings
 from lamppost.diagnosis.wire.frames import crc
-from lamppost.diagnosis.wire.i2c import I2c
+from lamppost.diagnosis.wire.i2c import I2c, touched
 from lamppost.diagnosis.wire.line import Heard, RawLine
 from lamppost.errors import LinkError
 from lamppost.links.serial import LineSettings
@@ -179,13 +179,8 @@ class _LeasedI2c:
 
     async def touch(self, address: int) -> str:
         """See `wire.i2c.I2c`."""
-        wish = {"do": "exchange", "send": bytes((address,)).hex(), "wait": 1.0, "count": 1}
-        try:
-            await self._loan.ask(wish, 1.0)
-        except LinkError as error:
-            if error.code == "link.no-answer":
-                return "silent"
-            if error.code == "link.stuck":
-                return error.code
-            raise
-        return "good"
+        return await touched(self._exchange, address)
+
+    async def _exchange(self, request: bytes, seconds: float, count: int) -> bytes:
+        wish = {"do": "exchange", "send": request.hex(), "wait": seconds, "count": count}
+        return bytes.fromhex((await self._loan.ask(wish, seconds))["heard"])

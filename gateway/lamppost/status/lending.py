@@ -99,7 +99,7 @@ class Lending:
                 case "exchange":
                     data = bytes.fromhex(str(wish.get("send", "")))
                     if not only_reads(lease.kind, data):
-                        return _refusal(_would_write(lease.kind))
+                        return _refusal(would_write(lease.kind))
                     wait = min(LONGEST_WAIT, max(0.0, float(wish.get("wait", 0.3))))
                     count = max(0, int(wish.get("count", 0)))
                     heard = await self._leases.exchange(lease.id, data, wait, count)
@@ -138,7 +138,8 @@ def only_reads(kind: str, data: bytes) -> bool:
     return True
 
 
-def _would_write(kind: str) -> LinkError:
+def would_write(kind: str) -> LinkError:
+    """`link.read-only`: why a request is refused."""
     return LinkError(
         f"this request could change a device on {kind}",
         code="link.read-only",

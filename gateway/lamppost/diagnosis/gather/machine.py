@@ -126,13 +126,13 @@ def _is_real(node: Path, root: Path) -> bool:
 
 
 def _port(node: str, name: str, root: Path) -> Port:
-    use, proof = used_by_system(Path(node), root)
+    use, proof = used_by_system(Path(node), Path(name).name, root)
     return Port(name=name, node=node, holder=holder.holder_of(Path(node)), use=use, proof=proof)
 
 
-def used_by_system(node: Path, root: Path = ROOT) -> tuple[str, str]:
+def used_by_system(node: Path, name: str, root: Path = ROOT) -> tuple[str, str]:
     """Whether the kernel's console or the Bluetooth chip sits on a UART: what it is, and what proves it."""
-    aliases = {node.name}
+    aliases = {node.name, name}
     for alias in ("serial0", "serial1"):
         if (root / "dev" / alias).exists() and os.path.realpath(root / "dev" / alias) == str(node):
             aliases.add(alias)

@@ -21,6 +21,7 @@ from lamppost.config.problems import SiteInvalid
 from lamppost.config.schema import Site, UplinkSettings
 from lamppost.diagnosis.facts import Clock, Config, Daemon, Tls, Trust
 from lamppost.errors import LamppostError
+from lamppost.ota.generations import Generations
 from lamppost.status.control import ask
 
 SITE = Path("/etc/lamppost/site.toml")
@@ -73,10 +74,10 @@ def _unit_state() -> str:
     return f"{told.get('ActiveState', '')} ({told.get('SubState', '')})"
 
 
-def config(file: Path) -> tuple[Config, Site | None, Registry | None]:
-    """The site file with all its problems, and the drivers it may use."""
+def config(file: Path, state: Path) -> tuple[Config, Site | None, Registry | None]:
+    """The configuration that runs: a signed one of `state`, else the site file; its problems, and its drivers."""
     try:
-        site, registry = site_file.read(file)
+        site, registry = _running(file, state)
     except SiteInvalid as refused:
         return Config(file=str(file), problems=[str(p) for p in refused.problems]), None, None
     except OSError as error:
@@ -92,6 +93,16 @@ def config(file: Path) -> tuple[Config, Site | None, Registry | None]:
         unsynced=site.time.unsynced,
     )
     return found, site, registry
+
+
+def _running(file: Path, state: Path) -> tuple[Site, Registry]:
+    generations = Generations(state / "ota")
+    now = generations.state
+    chosen = now.trial.generation if now.trial else now.good
+    if chosen is not None:
+        with contextlib.suppress(LamppostError):
+            return site_file.parse(generations.content(chosen), file)
+    return site_file.read(file)
 
 
 def _hub_of(site: Site) -> tuple[str, int]:

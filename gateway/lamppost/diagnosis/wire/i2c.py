@@ -1,14 +1,16 @@
-"""Examines an I2C bus: who acknowledges? One byte is read from each address, nothing is written."""
+"""Examines an I2C bus: who acknowledges its address? Nothing is written to a device."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from lamppost.diagnosis.facts import Trial, Unit
 from lamppost.errors import LinkError
 
 _TRIES = 3
+
+Exchange = Callable[[bytes, float, int], Awaitable[object]]
 
 
 class I2c(Protocol):
@@ -45,14 +47,16 @@ async def examine(bus: I2c, devices: Sequence[tuple[str, str, int]]) -> list[Uni
     return units
 
 
-async def touch_with(read: object, address: int) -> str:
-    """`touch` by a link's own `read(address, count)`."""
-    try:
-        await read(address, 1)  # type: ignore[operator]
-    except LinkError as error:
-        if error.code == "link.no-answer":
-            return "silent"
-        if error.code == "link.stuck":
-            return error.code
-        raise
-    return "good"
+async def touched(exchange: Exchange, address: int) -> str:
+    """`touch` by a link's `exchange`: an empty write, which changes nothing; a read where that is not acknowledged."""
+    for count in (0, 1):
+        try:
+            await exchange(bytes((address,)), 1.0, count)
+        except LinkError as error:
+            if error.code == "link.stuck":
+                return error.code
+            if error.code != "link.no-answer":
+                raise
+        else:
+            return "good"
+    return "silent"

@@ -126,21 +126,21 @@ class Examination:
             await self._ask_first(seen)
         silent = [seen for seen in self._seen if not seen.answered]
         close = [seen for seen in silent if not wanted or seen.plan.device in wanted]
-        for seen in close[:_REPRESENTATIVES]:
-            if self._left() > 2.0:
-                seen.trials.append(await self._ask(seen.plan.unit, seen.plan.short, _PATIENCE))
-        silent = [seen for seen in close if not seen.answered]
-        if silent:
-            await self._sweep(silent[:_REPRESENTATIVES])
+        if close:
+            await self._sweep(close[:_REPRESENTATIVES])
             await self._use(self._plan.line)
         for seen in self._seen:
             if seen.answered and (not wanted or seen.plan.device in wanted):
                 await self._look_closely(seen)
 
     async def _ask_first(self, seen: _Seen) -> None:
-        """Silence is sure after a few tries; damage may be chance, and wants more of them."""
+        """Silence is sure after a few tries; damage may be chance, and wants more of them.
+
+        The first try waits long: an answer that is merely late must not be taken for that of the next.
+        """
         for turn in range(_PATIENT_TRIES):
-            trial = await self._ask(seen.plan.unit, seen.plan.short, self._plan.timeout)
+            wait = self._plan.timeout if turn else max(_PATIENCE, self._plan.timeout)
+            trial = await self._ask(seen.plan.unit, seen.plan.short, wait)
             seen.trials.append(trial)
             if trial.outcome in ("good", "refused", "late") or self._left() < 1.0:
                 return
