@@ -41,17 +41,23 @@ def measured(gateway: str, number: int) -> bytes:
 
 
 class FastGateway:
-    """Runs in threads of its own. `done` is set when all `batches` are proved."""
+    """Runs in threads of its own. `done` is set when all `batches` are proved; `pace` is the pause before each (s)."""
 
-    def __init__(self, sealing: SealingGateway, port: int, batches: int, window: int = 8) -> None:
+    def __init__(
+        self,
+        sealing: SealingGateway,
+        port: int,
+        batches: int,
+        window: int = 8,
+        pace: float = 0.0,
+    ) -> None:
         self.sealing = sealing
         self.done = threading.Event()
         self.sent = 0
         self.problems: list[str] = []
-        self.messages = [
-            sealing.next(READINGS, content=measured(sealing.name, number))
-            for number in range(batches)
-        ]
+        self.batches = batches
+        self._messages: list[Incoming] = []
+        self._pace = pace
         self._proved: set[int] = set()
         self._window = window
         self._heard: queue.Queue[Receipt | Statement] = queue.Queue()
@@ -77,6 +83,10 @@ class FastGateway:
         self._client.loop_start()
         self._thread.start()
 
+    def enough(self) -> None:
+        """Seal no more; `batches` is then how many there are."""
+        self.batches = len(self._messages)
+
     def stop(self) -> None:
         self.done.set()
         self._thread.join()
@@ -94,16 +104,23 @@ class FastGateway:
         except LamppostError as error:
             self.problems.append(str(error))
 
-    def _put(self, message: Incoming) -> None:
+    def _put(self, number: int) -> None:
+        if number == len(self._messages):
+            time.sleep(self._pace)
+            content = measured(self.sealing.name, number)
+            self._messages.append(self.sealing.next(READINGS, content=content))
+        message = self._messages[number]
         self.sent += 1
         self._client.publish(message.topic, message.payload, 1)
 
     def _run(self) -> None:
         following = 0
-        while not self.done.is_set() and len(self._proved) < len(self.messages):
-            settled = next(n for n in range(len(self.messages) + 1) if n not in self._proved)
-            while following < min(len(self.messages), settled + self._window):
-                self._put(self.messages[following])
+        settled = 0
+        while not self.done.is_set() and len(self._proved) < self.batches:
+            while settled in self._proved:
+                settled += 1
+            while following < min(self.batches, settled + self._window):
+                self._put(following)
                 following += 1
             following = self._listen(following, settled)
         self.done.set()
