@@ -23,7 +23,7 @@ class Frames(Streaming):
 class Answers(Device):
     """Says to each request (hex) that it knows what is given for it, `delay` seconds later; to others nothing.
 
-    Of several answers to one request the next comes each time, the last for ever.
+    Of several answers to one request the next comes each time, after the last the first again.
     """
 
     def __init__(self, answers: Mapping[str, str | Sequence[str]], *, delay: float = 0.02) -> None:
@@ -43,7 +43,8 @@ class Answers(Device):
         turn = self._answers.get(frame)
         if not turn:
             return b""
-        return turn.pop(0) if len(turn) > 1 else turn[0]
+        turn.append(turn.pop(0))
+        return turn[-1]
 
 
 class I2cAnswers:

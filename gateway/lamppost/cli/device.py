@@ -268,6 +268,28 @@ def selftest(model: str | None, maps: Path, as_json: bool) -> None:
         raise SystemExit(1)
 
 
+@command.command()
+@click.argument("model")
+@click.option(
+    "--at", type=click.Path(path_type=Path, file_okay=False), help="folder (default: sim-MODEL)"
+)
+@click.option("--unit", type=click.IntRange(1, 250), default=1, show_default=True, help="unit id")
+@click.option("--for", "seconds", help="how long, such as 10min (default: until Ctrl-C)")
+@_maps_option
+def sim(model: str, at: Path | None, unit: int, seconds: str | None, maps: Path) -> None:
+    """Let a simulated device answer as the vectors of MODEL (a name or a map file) say.
+
+    Prints what a site file needs, then runs lamppost-sim, which says where the port is.
+    """
+    from lamppost.cli.device_sim import simulate
+
+    driver = _driver(model, maps)
+    own = Path(model).parent if model.endswith(".toml") else maps if maps.is_dir() else None
+    code = simulate(driver, at or Path(f"sim-{driver.model}"), unit, seconds, own)
+    if code:
+        raise SystemExit(code)
+
+
 def _registry(maps: Path) -> Registry:
     from lamppost.acquire.registry import Registry
     from lamppost_drivers.mapfile import MapError

@@ -16,7 +16,7 @@ COMMANDS = {
     "buffer": ("lamppost.cli.buffer", "what the ring holds, and what the hub has proved"),
     "bus": ("lamppost.cli.bus", "links: list, scan, probe, sniff, soak, raw"),
     "config": ("lamppost.cli.config", "what runs, what was tried; check, test, rollback"),
-    "device": ("lamppost.cli.device", "models: search, show, new, lint, decode, selftest"),
+    "device": ("lamppost.cli.device", "models: search, show, new, lint, decode, selftest, sim"),
     "doctor": ("lamppost.cli.doctor", "every check; what is wrong, why, and what to do"),
     "enrol": ("lamppost.cli.enrol", "make this gateway's keys and join a hub"),
     "explain": ("lamppost.cli.explain", "the page of a finding, without a network"),

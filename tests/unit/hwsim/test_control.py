@@ -80,7 +80,7 @@ def test_an_event_names_what_is_there(tmp_path: Path) -> None:
 def test_bytes_that_are_given_and_what_spoils_them() -> None:
     answers = Answers({"01": ["aa", "bbcc"], "02": "dd"})
     assert [answers.answer(b"\1"), answers.answer(b"\1"), answers.answer(b"\1")] == [
-        b"\xaa", b"\xbb\xcc", b"\xbb\xcc",
+        b"\xaa", b"\xbb\xcc", b"\xaa",
     ]  # fmt: skip
     assert list(answers.hear(b"\x09", 0.0)) == []
     faulty = Faulty(Frames(["00010203"], period=1.0), truncate_every=2, crc_every=3, drop_every=4)
