@@ -66,7 +66,7 @@ def fragment(driver: Driver, unit: int) -> str:
 def site(driver: Driver, unit: int, maps: Path | None) -> str:
     """A whole site file around the fragment; `maps`: the folder of the model's own map."""
     head = (
-        '[site]\ngateway = "trial"\nhub = "hub.demo"\nsource = "simulated"\n\n'
+        '[site]\ngateway = "trial"\nhub = "city"\nsource = "simulated"\n\n'
         '[uplink]\nhost = "localhost"\n\n[time]\nunsynced = "send"\n\n'
     )
     drivers = f"[drivers]\nmaps = {json.dumps(str(maps))}\n\n" if maps else ""
