@@ -65,6 +65,7 @@ class Gateway:
     check_site: Callable[[bytes], None] = lambda content: None
     settings: OtaTable = field(default_factory=OtaTable)
     starts: list[bytes] = field(default_factory=list)
+    started: list[float] = field(default_factory=list)
     flushes: int = 0
     asked_check_time: list[bool] = field(default_factory=list)
 
@@ -115,6 +116,7 @@ class Gateway:
         now, utc = self.clock.now(), self.clock.utc()
         chosen = choose(generations, self.site, lambda content: content, now, utc)
         self.starts.append(chosen.content)
+        self.started.append(self.clock.monotonic())
         host = _Host(self, chosen.content, stop)
         self.agent = Agent(
             self.name,
@@ -161,6 +163,7 @@ class _Host:
 
     def sources(self, *, check_time: bool) -> Sequence[Source]:
         self.gateway.asked_check_time.append(check_time)
+        self.gateway.timeline.learn(self.gateway.clock)  # as the daemon does every second
         return self.gateway.sources
 
     async def flush(self) -> None:

@@ -59,7 +59,7 @@ class World:
     def stage(
         self, group: str, sites: Mapping[str, bytes], steps: Steps | None = None, **terms: object
     ) -> list[str]:
-        steps = steps or [[100, self.utc // 10**9]]
+        steps = steps or [[10_000, self.utc // 10**9]]
         return self.repository.stage(group, sites, Terms(steps, **terms), self.utc)  # type: ignore[arg-type]
 
     def publish(

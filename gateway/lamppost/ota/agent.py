@@ -198,7 +198,12 @@ class Agent:
             repository = Repository(self._folder / "tuf", root, source, self._now())
             return repository, repository.look(target)
 
-        found: tuple[Repository, Findings] = await self._offload(look)
+        try:
+            found: tuple[Repository, Findings] = await self._offload(look)
+        except LamppostError as error:
+            if not source.local and error.code == "ota.unreachable":
+                self._reached = False
+            raise
         self._reached = self._reached or not source.local
         return found
 

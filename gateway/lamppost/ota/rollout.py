@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lamppost.ota.refusal import ConfigRefused
 
 MAX_STEPS = 16
-PLACES = 10_000  # hundredths of a percent
+PLACES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """From `at` (UTC seconds) on, `percent` of the gateways may take it."""
+    """From `at` (UTC seconds) on, so many of 10,000 gateways may take it (signed JSON knows no fractions)."""
 
-    percent: float
+    share: int
     at: int
 
 
@@ -35,16 +34,16 @@ class Terms:
     again: bool = False
 
 
-def place_of(rollout: str, gateway: str) -> float:
-    """Where in a roll-out a gateway stands, from 0 up to 100 percent; different in each roll-out."""
+def place_of(rollout: str, gateway: str) -> int:
+    """Where in a roll-out a gateway stands, from 0 up to 10,000; different in each roll-out."""
     digest = hashlib.sha256(f"{rollout}\n{gateway}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") % PLACES * 100 / PLACES
+    return int.from_bytes(digest[:8], "big") % PLACES
 
 
 def turn(terms: Terms, gateway: str) -> int | None:
     """UTC seconds from which the gateway may take it; None where no step reaches it."""
     place = place_of(terms.rollout, gateway)
-    return min((step.at for step in terms.steps if place < step.percent), default=None)
+    return min((step.at for step in terms.steps if place < step.share), default=None)
 
 
 def read_terms(custom: object) -> Terms:
@@ -70,13 +69,13 @@ def read_terms(custom: object) -> Terms:
 
 def _step(step: object) -> Step:
     if not isinstance(step, list) or len(step) != 2:
-        raise _refused("a step is [percent, time]")
-    percent, at = step
-    if type(percent) not in (int, float) or not (math.isfinite(percent) and 0 < percent <= 100):
-        raise _refused("a percentage is above 0 and at most 100")
+        raise _refused("a step is [share, time]")
+    share, at = step
+    if type(share) is not int or not 0 < share <= PLACES:
+        raise _refused(f"a share is 1 to {PLACES}")
     if type(at) is not int or at < 0:
         raise _refused("a step's time is a number of seconds")
-    return Step(percent, at)
+    return Step(share, at)
 
 
 def _refused(why: str) -> ConfigRefused:

@@ -103,9 +103,7 @@ def show(root: Path, as_json: bool) -> None:
         mine = [p for p in published if p.rollout == rollout]
         word = ", HALTED" if rollout in halted else ""
         lines.append(f"{rollout:12} serial {mine[0].serial}, {len(mine)} gateways{word}")
-        lines += [
-            f"  {percent:g} % from {moment(int(at) * 10**9)}" for percent, at in mine[0].steps
-        ]
+        lines += [f"  {share / 100:g} % from {moment(at * 10**9)}" for share, at in mine[0].steps]
     content = {
         "roles": [{"role": r, "version": v, "ends_ns": e} for r, v, e in ends],
         "waiting": [asdict(w) for w in waiting],

@@ -242,7 +242,7 @@ def _what_is_signed(folder: Path, signed: Any) -> list[str]:
         if t.path.split("/")[1] == changed[0].stem
     )
     lines += [f"serial {custom['serial']}, {len(changed)} gateways change:"]
-    lines += [f"  {percent:g} % from {moment(at * 10**9)}" for percent, at in custom["steps"]]
+    lines += [f"  {share / 100:g} % from {moment(at * 10**9)}" for share, at in custom["steps"]]
     lines += [f"  halted before {moment(custom['until'] * 10**9)} it goes back"]
     different: dict[str, list[str]] = {}
     for file in changed:

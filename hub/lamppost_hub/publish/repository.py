@@ -140,7 +140,7 @@ class Repository:
             "serial": serial,
             "rollout": f"{group}-{serial}",
             "steps": terms.steps,
-            "until": int(terms.steps[-1][1]) + terms.soak,
+            "until": terms.steps[-1][1] + terms.soak,
         }
         custom |= {"urgent": True} if terms.urgent else {}
         custom |= {"again": True} if terms.again else {}

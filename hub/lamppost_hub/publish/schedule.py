@@ -11,15 +11,15 @@ from typing import TypeAlias
 
 from lamppost_hub.publish.refusal import PublishError
 
-Steps: TypeAlias = list[list[float | int]]
+Steps: TypeAlias = list[list[int]]
 
 _STEP = re.compile(r"\s*([0-9]{1,3}(?:\.[0-9]{1,2})?)\s*%\s*@\s*(\S+)\s*")
 _UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
-PLACES = 10_000
+PLACES = 10_000  # signed JSON knows no fractions
 
 
 def read_steps(text: str, utc: int) -> Steps:
-    """[[percent, UTC seconds]…], both rising. Times: `now`, `+2h`, or `2026-11-24T03:00Z`.
+    """[[share of 10,000, UTC seconds]…], both rising. Times: `now`, `+2h`, or `2026-11-24T03:00Z`.
 
     Raises PublishError `publish.schedule`.
     """
@@ -28,10 +28,9 @@ def read_steps(text: str, utc: int) -> Steps:
         found = _STEP.fullmatch(part)
         if found is None:
             raise PublishError("publish.schedule", f"{part.strip()!r} is no step")
-        percent = float(found[1])
-        steps.append([int(percent) if percent.is_integer() else percent, _at(found[2], utc)])
+        steps.append([round(float(found[1]) * 100), _at(found[2], utc)])
     rising = all(a[0] < b[0] and a[1] < b[1] for a, b in itertools.pairwise(steps))
-    if not rising or not steps[0][0] > 0 or steps[-1][0] > 100:
+    if not rising or not steps[0][0] > 0 or steps[-1][0] > PLACES:
         raise PublishError("publish.schedule", f"{text!r} does not rise from above 0 % to 100 %")
     return steps
 
@@ -58,18 +57,18 @@ def _at(text: str, utc: int) -> int:
     return int(moment.timestamp())
 
 
-def too_late(steps: Sequence[Sequence[float | int]], utc: int) -> bool:
+def too_late(steps: Sequence[Sequence[int]], utc: int) -> bool:
     """Whether two steps have come due while it was signed: they would fall together."""
     return len(steps) > 1 and utc // 10**9 >= steps[1][1]
 
 
-def place_of(rollout: str, gateway: str) -> float:
-    """Where in a roll-out a gateway stands, 0 up to 100 percent: as the gateway itself computes it."""
+def place_of(rollout: str, gateway: str) -> int:
+    """Where in a roll-out a gateway stands, 0 up to 10,000: as the gateway itself computes it."""
     digest = hashlib.sha256(f"{rollout}\n{gateway}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") % PLACES * 100 / PLACES
+    return int.from_bytes(digest[:8], "big") % PLACES
 
 
-def due(steps: Sequence[Sequence[float | int]], rollout: str, gateway: str) -> int | None:
+def due(steps: Sequence[Sequence[int]], rollout: str, gateway: str) -> int | None:
     """UTC seconds from which a gateway may take it; None where no step reaches it."""
     place = place_of(rollout, gateway)
-    return min((int(at) for percent, at in steps if place < percent), default=None)
+    return min((at for share, at in steps if place < share), default=None)

@@ -72,7 +72,7 @@ class Scene:
         target.unrecognized_fields["custom"] = {
             "serial": serial,
             "rollout": f"harbour-{serial}",
-            "steps": [[100, self.world.utc // 10**9]],
+            "steps": [[10_000, self.world.utc // 10**9]],
             "until": 0,
         }
         signed.targets[path] = target
