@@ -1,7 +1,6 @@
 """`lamppost-sim`: simulated cabinets for a gateway on the same machine.
 
 lamppost-sim run FILE.toml [--at FOLDER] [--for 5min]     a scenario, with the site file that fits it
-lamppost-sim meter MAP.toml [--unit N] [--at FOLDER]      one Modbus meter that answers as its map's vectors say
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-import tomllib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -26,9 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the console script: 0 when ended, 2 where a file cannot be played."""
     given = _parser().parse_args(arguments)
     try:
-        if given.what == "run":
-            return _run(given.file, given.at or Path(f"sim-{given.file.stem}"), given.seconds)
-        return _meter(given.file, given.at or Path(), given.unit, given.seconds)
+        return _run(given.file, given.at or Path(f"sim-{given.file.stem}"), given.seconds)
     except (OSError, ValueError, PreloadError) as error:
         print(f"PROBLEM {given.file}: {error}")
         return 2
@@ -37,16 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="lamppost-sim", description="Simulated cabinets.")
     words = parser.add_subparsers(dest="what", required=True)
-    for word, text in (
-        ("run", "play a scenario file"),
-        ("meter", "one Modbus meter that answers as the vectors of its register map say"),
-    ):
-        made = words.add_parser(word, help=text, description=text)
-        made.add_argument("file", type=Path)
-        made.add_argument("--at", type=Path, help="folder of the device paths, made if needed")
-        made.add_argument("--for", dest="seconds", type=_span, help="how long, such as 5min")
-        if word == "meter":
-            made.add_argument("--unit", type=int, default=1, help="unit id (default 1)")
+    made = words.add_parser("run", help="play a scenario file", description="play a scenario file")
+    made.add_argument("file", type=Path)
+    made.add_argument("--at", type=Path, help="folder of the device paths, made if needed")
+    made.add_argument("--for", dest="seconds", type=_span, help="how long, such as 5min")
     return parser
 
 
@@ -61,17 +51,6 @@ def _run(file: Path, at: Path, seconds: float | None) -> int:
     cabinet = Cabinet.load(file, at)
     Script(cabinet)  # a wrong event is refused before a path is made
     return _play(cabinet, at, seconds, file.with_suffix(".site.toml"))
-
-
-def _meter(file: Path, at: Path, unit: int, seconds: float | None) -> int:
-    plan = tomllib.loads(file.read_text(encoding="utf-8"))
-    serial = plan.get("serial", {})
-    line = {
-        "name": "rs485-1",
-        "baud": serial.get("baud", 9600),
-        "unit": [{"unit": unit, "model": "map", "file": str(file)}],
-    }
-    return _play(Cabinet({"line": [line]}, at.absolute()), at, seconds, None)
 
 
 def _play(cabinet: Cabinet, at: Path, seconds: float | None, site: Path | None) -> int:

@@ -16,7 +16,7 @@ from shared_folder import CHECKOUT
 
 PAGE = (CHECKOUT / "docs/how-to/add-a-device.md").read_text(encoding="utf-8")
 STEPS = PAGE[PAGE.index("## A Modbus device") : PAGE.index("A whole map, with all")]
-PROGRAMS = {"lamppost": "lamppost.cli", "lamppost-sim": "hwsim.cli"}
+PROGRAMS = {"lamppost": "lamppost.cli"}
 ENVIRONMENT: Mapping[str, str] = {**os.environ, "COLUMNS": "80"}
 
 
@@ -61,7 +61,7 @@ def test_every_command_of_the_page_in_its_order(tmp_path: Path) -> None:
     (site,) = re.findall(r"```toml\n(.*?)```", STEPS, re.DOTALL)
     (tmp_path / "site.toml").write_text(re.sub(r"(?m)^   ", "", site))
     *quick, meter, check, run, status = commands()
-    assert (meter[0], run[1], status[1]) == ("lamppost-sim", "run", "status")
+    assert (meter[1:3], run[1], status[1]) == (["device", "sim"], "run", "status")
     for words in quick:
         code, said = called(words, tmp_path)
         assert code == 0, (words, said)
@@ -72,7 +72,7 @@ def test_every_command_of_the_page_in_its_order(tmp_path: Path) -> None:
         assert (code, said) == (0, "OK site.toml: 1 links, 1 devices\n")
         with running(run, tmp_path):
             deadline = time.monotonic() + 25
-            while not re.search(r"(?s)ring +[1-9].*meter +rs485-1/1 +ok", said):
+            while not re.search(r"(?s)ring +[1-9].*answer +1 of 1: meter", said):
                 assert time.monotonic() < deadline, said + (tmp_path / "log").read_text()
                 time.sleep(0.3)  # another process starts
                 _, said = called(status, tmp_path)

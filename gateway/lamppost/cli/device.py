@@ -142,7 +142,8 @@ def lint(files: tuple[Path, ...], as_json: bool) -> None:
             word = "problem" if len(found) == 1 else "problems"
             click.echo(f"PROBLEM {len(found)} {word}; mend, then: lamppost device lint {first}")
         else:
-            click.echo(f"OK {len(files)} maps; next: lamppost device selftest {first}")
+            word = "map" if len(files) == 1 else "maps"
+            click.echo(f"OK {len(files)} {word}; next: lamppost device selftest {first}")
     if found:
         raise SystemExit(EXIT_CONFIG)
 
@@ -221,7 +222,7 @@ def _say_decoded(found: dict[str, Any]) -> None:
         click.echo(f"{row['point']:{width}}  {_digits(value):>12} {row['unit']:6} {row['quality']}")
     doubted = [row for row in rows if row["quality"] != "good"]
     first = f", {len(doubted)} not good: {doubted[0]['point']}" if doubted else ", all good"
-    click.echo(f"OK {len(rows)} readings{first}")
+    click.echo(f"OK {len(rows)} reading{'s' * (len(rows) != 1)}{first}")
 
 
 def _digits(value: object) -> str:
@@ -263,7 +264,8 @@ def selftest(model: str | None, maps: Path, as_json: bool) -> None:
             )
         else:
             word = "model agrees" if len(found) == 1 else "models agree"
-            click.echo(f"OK {len(found)} {word} with the vectors")
+            then = f"; next: lamppost device sim {model}" if model else ""
+            click.echo(f"OK {len(found)} {word} with the vectors{then}")
     if wrong:
         raise SystemExit(1)
 

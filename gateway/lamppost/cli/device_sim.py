@@ -16,6 +16,8 @@ from lamppost.errors import SiteError
 from lamppost_drivers.contract import Driver
 
 PROGRAM = "lamppost-sim"
+_MARK = "# made by lamppost device sim\n"
+_FILES = ("cabinet.toml", "cabinet.site.toml", "site.toml")
 
 
 def simulate(
@@ -23,12 +25,13 @@ def simulate(
 ) -> int:
     """Write cabinet and site file into `folder`, print the site's part, and run the simulator; its exit code."""
     program = _program()
+    plan, text = cabinet(driver, unit), site(driver, unit, maps.absolute() if maps else None)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = folder / f"{driver.model}.toml"
-        file.write_text(cabinet(driver, unit), encoding="utf-8")
-        text = site(driver, unit, maps.absolute() if maps else None)
-        file.with_suffix(".site.toml").write_text(text, encoding="utf-8")
+        _refuse_others(folder)
+        file = folder / "cabinet.toml"
+        file.write_text(_MARK + plan, encoding="utf-8")
+        file.with_suffix(".site.toml").write_text(_MARK + text, encoding="utf-8")
     except OSError as wrong:
         raise click.UsageError(f"cannot write into {folder}: {wrong.strerror}") from None
     click.echo("for a site file:\n")
@@ -40,6 +43,16 @@ def simulate(
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     return process.wait()
+
+
+def _refuse_others(folder: Path) -> None:
+    """Overwrite nothing but what an earlier run made. Raises UsageError."""
+    for name in _FILES:
+        file = folder / name
+        if file.exists() and not file.read_text(encoding="utf-8", errors="replace").startswith(
+            _MARK
+        ):
+            raise click.UsageError(f"{file} is there already; name another folder with --at")
 
 
 def _program() -> list[str]:

@@ -104,7 +104,7 @@ def test_decode_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     code, lines = call(capsys, "device", "decode", "a02yyuw", "ff03e8ea")
     assert code == 0
     assert lines[0].split() == ["distance", "1", "m", "good"]
-    assert lines[-1] == "OK 1 readings, all good"
+    assert lines[-1] == "OK 1 reading, all good"
     code, lines = call(capsys, "device", "decode", "a02yyuw", "ff03e8eb")
     assert (code, lines[-1][:20]) == (1, "PROBLEM device.frame")
     code, found = called_json(capsys, "device", "decode", "sdm630", "43663333", "--at", "0")
@@ -127,7 +127,7 @@ def test_new_lint_and_selftest(
     assert call(capsys, "device", "new", "acme-m3")[0] == 0
     assert call(capsys, "device", "new", "acme-m3")[0] == 2, "an existing file is never overwritten"
     assert call(capsys, "device", "lint", "acme-m3.toml") == (
-        0, ["OK 1 maps; next: lamppost device selftest acme-m3.toml"])  # fmt: skip
+        0, ["OK 1 map; next: lamppost device selftest acme-m3.toml"])  # fmt: skip
     assert call(capsys, "device", "selftest", "acme-m3.toml")[0] == 0
     text = (tmp_path / "acme-m3.toml").read_text()
     wrong = (
