@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -56,14 +57,17 @@ class Examiner:
     async def link(self, link: LinkSettings, devices: Sequence[str] = ()) -> Line:
         """One link. A LinkError becomes part of what was seen."""
         where, line = where_of(link), self._line(link)
+        node = os.path.realpath(where)
         try:
-            return await self._examined(link, line, devices)
+            seen = await self._examined(link, line, devices)
+            return msgspec.structs.replace(seen, node=node)
         except LinkError as error:
             who = str(error).partition(" held by ")[2] or str(error).partition(" holds")[0]
             return Line(
                 link=link.name,
                 kind=link.kind,
                 where=where,
+                node=node,
                 line=text_of(line),
                 code=error.code,
                 why=str(error),

@@ -222,6 +222,7 @@ class Line(_Fact, frozen=True):
     link: str
     kind: str
     where: str
+    node: str = ""
     line: str = ""
     timeout: float = 0.0
     code: str = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import Sequence
 from typing import cast
@@ -49,7 +50,7 @@ class TcpLink:
             async with asyncio.timeout(max(_CONNECT, self.timeout)) as limit:
                 _, self._connection = await loop.create_connection(_Connection, *self._address)
         except OSError as error:  # TimeoutError is one, and so is the socket's own ETIMEDOUT
-            why = "no connection in time" if limit.expired() else error.strerror or str(error)
+            why = "no connection in time" if limit.expired() else _reason(error)
             raise faults.cannot_connect(self.where, why) from None
         self._unanswered = 0
 
@@ -225,3 +226,8 @@ class _Connection(asyncio.Protocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(why)
         self.close()
+
+
+def _reason(error: OSError) -> str:
+    """The system's own words; asyncio's only repeat the address."""
+    return os.strerror(error.errno) if error.errno else str(error)

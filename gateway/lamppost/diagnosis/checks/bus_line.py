@@ -31,6 +31,10 @@ def check(line: Line, ports: Sequence[Port]) -> Iterator[Finding]:
             yield from bus_unit.talking(unit, line)
         return
     whole = _whole(line)
+    nobody = not any(answers(unit) for unit in line.units)
+    if nobody and (taken := bus_port.console(line, ports)) is not None:
+        yield taken
+        return
     if whole is not None:
         yield whole
     if whole is None or whole.id in ("bus.echo", "bus.second-master"):

@@ -29,12 +29,18 @@ def _host(line: Line) -> Finding:
     return found(which, line.link, link=line.link, where=line.where, host=host, port=port, why=why)
 
 
+def console(line: Line, ports: Sequence[Port]) -> Finding | None:
+    """Whether the system itself uses this port. It may open all the same, and then nobody answers on it."""
+    here = (line.where, line.node)
+    used = next((p for p in ports if p.use and (p.name in here or p.node in here)), None)
+    if used is None:
+        return None
+    return found("bus.port-console", line.link, where=line.where, use=used.use, proof=used.proof)
+
+
 def _port(line: Line, ports: Sequence[Port]) -> Finding:
-    used = next((p for p in ports if p.use and line.where in (p.name, p.node)), None)
-    if used is not None:
-        return found(
-            "bus.port-console", line.link, where=line.where, use=used.use, proof=used.proof
-        )
+    if (taken := console(line, ports)) is not None:
+        return taken
     if line.code == "link.busy":
         holder = line.holder or "another process"
         return found("bus.port-busy", line.link, where=line.where, holder=holder)

@@ -15,6 +15,7 @@ _MEANINGS = {
     10: "gateway path unavailable", 11: "gateway target device failed to respond",
 }  # fmt: skip
 _FLAKY = 0.9
+_OFTEN_LATE = 2
 _UNKNOWN, _FAULT, _BUSY, _TARGET = (1, 2, 3), (4, 8), (5, 6), (10, 11)
 
 
@@ -180,7 +181,8 @@ def _order(unit: Unit, order: Order, line: Line) -> Iterator[Finding]:
 
 def _timing(unit: Unit, line: Line) -> Iterator[Finding]:
     late = [trial.ms for trial in unit.trials if trial.outcome == "late"]
-    if late:
+    in_time = sum(trial.outcome in ("good", "refused") for trial in unit.trials)
+    if len(late) >= _OFTEN_LATE and len(late) > in_time:
         advice = f"{max(late) * 1.5 / 1000:.1f}s"
         yield found(
             "bus.late-answers",

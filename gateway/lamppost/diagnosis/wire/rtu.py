@@ -27,7 +27,7 @@ _BABBLE = 40
 _PATIENCE = 1.2
 """Seconds for a unit that answers too late."""
 _SWEEP_WAIT = 0.2
-_TRIES, _PATIENT_TRIES = 3, 8
+_TRIES, _PATIENT_TRIES, _PATIENT_UNITS = 3, 8, 3
 _COUNTED = 8
 """Requests to a unit that answers, to see whether somebody else does too, and how much is damaged."""
 _TRAILING = 0.12
@@ -50,6 +50,8 @@ class _Seen:
     identity: list[Identity] = field(default_factory=list)
     order: Order | None = None
     serials: list[int] = field(default_factory=list)
+    wait: float = 0.0
+    """Seconds to wait for this unit: the link's time-out, or longer for one that is always late."""
 
     @property
     def answered(self) -> bool:
@@ -84,7 +86,7 @@ class Examination:
         self._clock = clock
         self._until = until
         self._tell = tell
-        self._seen = [_Seen(unit) for unit in plan.units]
+        self._seen = [_Seen(unit, wait=plan.timeout) for unit in plan.units]
         self._line = plan.line
 
     async def run(self, wanted: Sequence[str] = ()) -> Line:
@@ -121,11 +123,14 @@ class Examination:
     # --- the steps
 
     async def _ask_all(self, wanted: Sequence[str]) -> None:
-        for seen in self._seen:
-            self._tell(f"asking {seen.plan.device} (unit {seen.plan.unit})")
-            await self._ask_first(seen)
+        for seen in sorted(self._seen, key=lambda seen: seen.plan.device not in wanted):
+            if self._left() > 1.0:
+                self._tell(f"asking {seen.plan.device} (unit {seen.plan.unit})")
+                await self._ask_first(seen)
         silent = [seen for seen in self._seen if not seen.answered]
-        close = [seen for seen in silent if not wanted or seen.plan.device in wanted]
+        close = [
+            seen for seen in silent if seen.trials and (not wanted or seen.plan.device in wanted)
+        ]
         if close:
             await self._sweep(close[:_REPRESENTATIVES])
             await self._use(self._plan.line)
@@ -139,13 +144,28 @@ class Examination:
         The first try waits long: an answer that is merely late must not be taken for that of the next.
         """
         for turn in range(_PATIENT_TRIES):
-            wait = self._plan.timeout if turn else max(_PATIENCE, self._plan.timeout)
+            patient = turn == 0 and self._is_patient()
+            wait = max(_PATIENCE, self._plan.timeout) if patient else self._plan.timeout
             trial = await self._ask(seen.plan.unit, seen.plan.short, wait)
             seen.trials.append(trial)
-            if trial.outcome in ("good", "refused", "late") or self._left() < 1.0:
+            if trial.outcome == "late":
+                await self._ask_late(seen)
+            if trial.outcome in _SOUND or self._left() < 1.0:
                 return
             if turn + 1 >= _TRIES and all(each.outcome == "silent" for each in seen.trials):
                 return
+
+    def _is_patient(self) -> bool:
+        """Of many silent units the first few get a long time; with all of them there would be none left."""
+        silent = sum(bool(seen.trials) and not seen.answered for seen in self._seen)
+        return silent < _PATIENT_UNITS
+
+    async def _ask_late(self, seen: _Seen) -> None:
+        """Once late may be chance, on a busy machine; always late is how the unit is."""
+        for _ in range(2):
+            seen.trials.append(await self._ask(seen.plan.unit, seen.plan.short, _PATIENCE))
+        if sum(trial.outcome == "late" for trial in seen.trials) >= 2:
+            seen.wait = _PATIENCE
 
     async def _sweep(self, silent: list[_Seen]) -> None:
         """Try other settings with one or two units that stand for all silent ones."""
@@ -197,9 +217,7 @@ class Examination:
         for turn in range(_COUNTED):
             if self._left() < 0.5:
                 return
-            seen.trials.append(
-                await self._ask(plan.unit, plan.short, self._plan.timeout, _TRAILING)
-            )
+            seen.trials.append(await self._ask(plan.unit, plan.short, seen.wait, _TRAILING))
             if plan.serial is not None and turn % 2 == 0:
                 await self._serial(seen, plan.serial)
         await self._length(seen)
