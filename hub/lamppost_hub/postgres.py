@@ -82,7 +82,7 @@ class PostgresDatabase(Database):
     """One connection to one database, with its tables in a schema (namespace) of their own."""
 
     shared = True
-    for_update = " FOR UPDATE"
+    for_update = " FOR NO KEY UPDATE"  # rows that refer to it may still be written
     skip_locked = " FOR UPDATE OF c SKIP LOCKED"
     now = "CAST(extract(epoch FROM clock_timestamp()) AS BIGINT)"
 
