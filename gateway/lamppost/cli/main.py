@@ -20,9 +20,12 @@ COMMANDS = {
     "doctor": ("lamppost.cli.doctor", "every check; what is wrong, why, and what to do"),
     "enrol": ("lamppost.cli.enrol", "make this gateway's keys and join a hub"),
     "explain": ("lamppost.cli.explain", "the page of a finding, without a network"),
+    "key": ("lamppost.cli.key", "where the key is; a token or a credential for it"),
     "refused": ("lamppost.cli.refused", "direct mode: what the context broker would not take"),
     "firstboot": ("lamppost.cli.firstboot", "become the gateway that the card's seed names"),
+    "sensors": ("lamppost.cli.sensors", "devices: list, read, test, info"),
     "run": ("lamppost.cli.run", "the daemon"),
+    "watch": ("lamppost.cli.watch", "live table of the newest values"),
     "wipe": ("lamppost.cli.wipe", "this machine stops being its gateway"),
     "status": ("lamppost.cli.status", "one screen: is this gateway doing its job?"),
 }
