@@ -96,6 +96,11 @@ def test_the_import_rules_hold() -> None:
             "import cryptography",
         ),
         (
+            "4. pkcs11 only in envelope/token.py",
+            "gateway/lamppost/envelope/keys.py",
+            "import pkcs11",
+        ),
+        (
             "4. pydantic only in config/",
             "gateway/lamppost/acquire/poller.py",
             "import pydantic",

@@ -303,7 +303,10 @@ class Daemon:
             sealed = await self._ring.call(
                 lambda ring: self._outbound.seal_due(ring, who, now, at_most=room, flush=flush)
             )
-        except StoreError as failed:
+        except (StoreError, TrustError) as failed:
+            if not (failed.retry or isinstance(failed, StoreError)):
+                raise
+            # A full disk, or a token that was pulled: what is not sealed is still in the ring.
             log.warning("%s: %s; %s", failed.code, failed, failed.hint)
             return (
                 0  # what is not sealed is still in the ring, and sealed when the disk is well again

@@ -21,6 +21,7 @@ COMMANDS = {
     "enrol": ("lamppost.cli.enrol", "make this gateway's keys and join a hub"),
     "explain": ("lamppost.cli.explain", "the page of a finding, without a network"),
     "key": ("lamppost.cli.key", "where the key is; a token or a credential for it"),
+    "key": ("lamppost.cli.key", "where the key is; a token or a credential for it"),
     "refused": ("lamppost.cli.refused", "direct mode: what the context broker would not take"),
     "firstboot": ("lamppost.cli.firstboot", "become the gateway that the card's seed names"),
     "sensors": ("lamppost.cli.sensors", "devices: list, read, test, info"),

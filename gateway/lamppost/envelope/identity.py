@@ -20,11 +20,14 @@ from typing import Any
 from cryptography import x509
 
 from lamppost.envelope import keys
+from lamppost.envelope import signer as signer_choice
 from lamppost.envelope.enrolment import EnrolmentRequest, read_request, write_request
-from lamppost.envelope.keys import FileSigner, Signer
+from lamppost.envelope.keys import Signer
 from lamppost.envelope.public import EncryptionKey, PublicKey, SigningKind
 from lamppost.envelope.refusal import EnvelopeError
 from lamppost.envelope.seal import is_name
+from lamppost.envelope.token import TokenKey
+from lamppost.envelope.token import create as create_in_token
 from lamppost.errors import TrustError
 from lamppost.files import durable_write
 
@@ -73,11 +76,20 @@ class _Bundle:
     tuf_root: str
 
 
-def create(folder: Path, gateway: str, kind: SigningKind = "p256") -> PublicKey:
-    """Make the envelope key for `gateway` where there is none, and return it.
+def create(
+    folder: Path,
+    gateway: str,
+    kind: SigningKind = "p256",
+    *,
+    token: TokenKey | None = None,
+    pin: str = "",
+) -> PublicKey:
+    """Make the envelope key for `gateway` where there is none, and return it; with `token` the key is made there, and
+    `pin` names the credential that opens it.
 
     Doing it twice changes nothing. Raises TrustError `trust.gateway-name` for an id that is none,
-    `trust.identity-exists` where the folder is another gateway's.
+    `trust.identity-exists` where the folder is another gateway's or has another kind of key, `trust.key-missing` where
+    the key of an identity is gone, `trust.token`.
     """
     if not is_name(gateway):
         raise TrustError(
@@ -93,12 +105,33 @@ def create(folder: Path, gateway: str, kind: SigningKind = "p256") -> PublicKey:
             code="trust.identity-exists",
             hint=f"use another state folder for {gateway}, or move {folder} away to give {other} up",
         )
-    if not (folder / ENVELOPE_KEY).exists():
+    if token is not None:
+        _create_in_token(folder, token, pin)
+    elif signer_choice.choice(folder) is None and not (folder / ENVELOPE_KEY).exists():
+        if marker.exists():
+            raise TrustError(
+                f"the identity in {folder} has lost its key {ENVELOPE_KEY}",
+                code="trust.key-missing",
+                hint=f"bring the key back, or move {folder} away to become another gateway",
+            )
         keys.create_signing_key(folder / ENVELOPE_KEY, kind)
     if not marker.exists():
         content = {"schema": IDENTITY_SCHEMA, "gateway": gateway}
         durable_write(marker, (json.dumps(content, indent=1) + "\n").encode(), 0o640)
-    return FileSigner.load(folder / ENVELOPE_KEY).public
+    return signer_choice.load(folder).public
+
+
+def _create_in_token(folder: Path, token: TokenKey, pin: str) -> None:
+    said = signer_choice.choice(folder)
+    wanted = {"kind": "pkcs11", "module": token.module, "token": token.token, "key": token.label}
+    if (folder / ENVELOPE_KEY).exists() or (said and not wanted.items() <= said.items()):
+        raise TrustError(
+            f"{folder} has a key elsewhere already",
+            code="trust.identity-exists",
+            hint=f"it is this gateway's identity; move {folder} away to begin with a key in a token",
+        )
+    create_in_token(token, lambda: signer_choice.pin_of(pin, folder))
+    signer_choice.choose(folder, **wanted, pin=pin)
 
 
 def request(folder: Path, signer: Signer | None = None, board: str = "") -> bytes:
@@ -106,13 +139,13 @@ def request(folder: Path, signer: Signer | None = None, board: str = "") -> byte
     `board` is the serial number of this machine.
 
     A request that was never answered is made again for the same key. Raises TrustError `trust.not-enrolled` where
-    `create` never ran, or as FileSigner.load.
+    `create` never ran, or as signer.load.
     """
     gateway = owner(folder)
     if not (folder / TLS_NEXT).exists():
         keys.create_signing_key(folder / TLS_NEXT)
     csr = keys.certificate_request(folder / TLS_NEXT, gateway)
-    return write_request(gateway, csr, signer or FileSigner.load(folder / ENVELOPE_KEY), board)
+    return write_request(gateway, csr, signer or signer_choice.load(folder), board)
 
 
 def install(folder: Path, bundle: bytes) -> None:
@@ -168,7 +201,7 @@ def load(folder: Path, signer: Signer | None = None) -> Identity:
     """The enrolled identity; `signer` stands in for `envelope.key` (a systemd credential, a token).
 
     Raises TrustError `trust.not-enrolled`, `trust.identity-damaged` (files that do not fit one another or cannot be
-    read), or as FileSigner.load.
+    read), or as signer.load.
     """
     gateway = owner(folder)
     if not (folder / "enrolled.json").exists():
@@ -178,7 +211,7 @@ def load(folder: Path, signer: Signer | None = None) -> Identity:
             "lamppost enrol GATEWAY --hub URL --pin SHA256, or --install BUNDLE",
         )
     tls = folder / TLS
-    signer = signer or FileSigner.load(folder / ENVELOPE_KEY)
+    signer = signer or signer_choice.load(folder)
     try:
         bundle = _read_bundle((folder / "enrolled.json").read_bytes(), gateway)
         leaf = _leaf(tls.read_text("ascii"))

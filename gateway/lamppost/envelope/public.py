@@ -63,6 +63,11 @@ class PublicKey:
         """Read a SubjectPublicKeyInfo. Raises EnvelopeError `envelope.key`."""
         return cls.of(_read_pem(pem))
 
+    @classmethod
+    def of_point(cls, point: bytes) -> PublicKey:
+        """A P-256 key from its uncompressed point (SEC 1 §2.3.3). Raises ValueError."""
+        return cls.of(ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point))
+
     def pem(self) -> str:
         """The SubjectPublicKeyInfo as PEM."""
         return _write_pem(self._key)
