@@ -6,8 +6,9 @@ An entry point names a mapping of models to drivers, as `lamppost_drivers.librar
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from lamppost_drivers import library
@@ -15,6 +16,7 @@ from lamppost_drivers.contract import Driver
 from lamppost_drivers.library import UnknownModel
 
 GROUP = "lamppost.drivers"
+_log = logging.getLogger(__name__)
 
 
 class Registry:
@@ -32,8 +34,8 @@ class Registry:
         builtin = library.with_site_maps(site_maps) if site_maps is not None else library.LIBRARY
         others = []
         for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
-            found = entry.load()
-            if found is not library.LIBRARY:
+            found = _loaded(entry)
+            if found is not None and found is not library.LIBRARY:
                 others.append(found)
         return cls((builtin, *others))
 
@@ -51,3 +53,20 @@ class Registry:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.models())
+
+
+def _loaded(entry: EntryPoint) -> Mapping[str, Driver] | None:
+    """The mapping that an entry point names; None, and a line in the log, where it does not load."""
+    try:
+        found = entry.load()
+    except Exception as bug:  # noqa: BLE001 - a broken package of somebody else must not stop the gateway
+        _log.error("drivers of %s do not load: %s: %s", _package(entry), type(bug).__name__, bug)
+        return None
+    if not isinstance(found, Mapping):
+        _log.error("drivers of %s: %s is no mapping of models", _package(entry), entry.value)
+        return None
+    return found
+
+
+def _package(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist else entry.value
