@@ -13,7 +13,7 @@ from lamppost.envelope import codec, sign1
 from lamppost.envelope.keys import PublicKey
 from lamppost.envelope.merkle import Frontier
 from lamppost.envelope.refusal import EnvelopeError
-from lamppost.envelope.seal import GENESIS, Header
+from lamppost.envelope.seal import GENESIS, Header, is_alert
 from lamppost.errors import TrustError
 from lamppost_hub.archive import Archive, ArchivedStream
 from lamppost_hub.audit_bodies import Checked, Workers
@@ -80,10 +80,11 @@ def audit(
     `archive.malformed`.
     """
     report, elsewhere = Report(), list(witnesses)
-    before: list[dict[str, object]] = []
+    heads: dict[bool, list[dict[str, object]]] = {False: [], True: []}  # of readings, of alerts
     for stream in archive.streams():
         found = StreamReport(stream.epoch)
         report.streams.append(found)
+        before = heads[is_alert(stream.epoch)]
         try:
             _check_reset(stream, archive.head.gateway, hub_keys, before)
             words = _words(stream, archive, hub_keys, elsewhere)

@@ -6,7 +6,7 @@ import pwd
 from os import getuid
 from pathlib import Path
 
-from lamppost_hub.ca import receiver_name
+from lamppost_hub.ca import alert_receiver, receiver_name
 from lamppost_hub.files import durable_write, private_folder
 from lamppost_hub.folder import HubFolder
 
@@ -25,6 +25,7 @@ _RECEIVER = (
     "topic read lamppost/+/alert",
     "topic write lamppost/+/down",
 )
+_ALERT_RECEIVER = ("topic read lamppost/+/alert", "topic write lamppost/+/down")
 
 
 def write_broker_files(folder: HubFolder, port: int, bind: str) -> Path:
@@ -46,6 +47,7 @@ def _acl() -> str:
     lines = list(_GATEWAY)
     for number in range(1, MAX_RECEIVERS + 1):
         lines += ["", f"user {receiver_name(number)}", *_RECEIVER]
+        lines += ["", f"user {receiver_name(alert_receiver(number))}", *_ALERT_RECEIVER]
     return "\n".join(lines) + "\n"
 
 

@@ -62,6 +62,11 @@ def receiver_name(number: int) -> str:
     return "hub" if number == 1 else f"hub-{number}"
 
 
+def alert_receiver(number: int) -> int:
+    """The number under which the n-th receiver has its second connection, for alerts alone."""
+    return 100 + number
+
+
 class Authority:
     """One CA: its key and certificate. The device CA signs clients, the server CA signs servers."""
 

@@ -13,11 +13,13 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lamppost.envelope.seal import is_alert
 from lamppost.errors import LamppostError, SiteError
 from lamppost_hub.brake import Brake, Limits
-from lamppost_hub.ca import life_of, receiver_name
+from lamppost_hub.ca import alert_receiver, life_of, receiver_name
 from lamppost_hub.clock import Clock, SystemClock
 from lamppost_hub.database import Database
+from lamppost_hub.express import AlertQueue, express_name
 from lamppost_hub.files import FileLock
 from lamppost_hub.folder import HubFolder
 from lamppost_hub.forward import Archive, Forwarder
@@ -29,7 +31,7 @@ from lamppost_hub.founding import (
     shared_memory,
 )
 from lamppost_hub.intake import Early, HubKeys, Intake, Taken
-from lamppost_hub.mqtt import BrokerAddress, MqttBroker
+from lamppost_hub.mqtt import ALERTS, READINGS, STATES, BrokerAddress, MqttBroker
 from lamppost_hub.notary import Notary
 from lamppost_hub.publish.nudging import Nudger
 from lamppost_hub.queue import Queue
@@ -43,6 +45,7 @@ from lamppost_hub.watchdog import Watchdog, notify
 log = logging.getLogger("lamppost_hub.daemon")
 
 PATIENCE = 1.0  # seconds that a batch waits for its predecessor where receivers share the messages
+EXPRESS_LOOK = 0.25  # seconds between looks for alerts that another process has booked
 LOCK_PAUSE = 2.0  # seconds between looks at whether another process still drains the queue
 
 
@@ -69,9 +72,6 @@ def run(folder: HubFolder, choice: Choice, ready: Callable[[str], None]) -> None
     clock = SystemClock()
     settings = folder.settings()
     name = receiver_name(choice.receiver)
-    certificate = folder.tls / f"{name}.pem"
-    if not certificate.exists() or life_of(certificate).left(clock.utc()) < 0.5:
-        receiver_certificate(folder, choice.receiver, clock)
     seat = FileLock(folder.root / f"{name}.lock")
     if not seat.try_hold():
         raise SiteError(
@@ -81,21 +81,16 @@ def run(folder: HubFolder, choice: Choice, ready: Callable[[str], None]) -> None
         )
     keys = load_keys(folder)
     database = open_database(folder)
-    address = BrokerAddress(
-        host=choice.host or settings.host,
-        port=choice.port or settings.port,
-        name=name,
-        certificate=folder.tls / f"{name}.pem",
-        key=folder.tls / f"{name}.key",
-        server_ca=folder.ca / "server-ca.pem",
-        group=choice.group,
-    )
+    address = _address(folder, choice, choice.receiver, (READINGS,), clock)
+    # Alerts come over a connection of their own, so that neither a backlog nor a shut gate holds them up.
+    urgent = _address(folder, choice, alert_receiver(choice.receiver), (ALERTS, STATES), clock)
 
     def say_ready() -> None:
         ready(f"{settings.id} at {address.host} port {address.port} as {name}")
 
     async def serve() -> None:
-        hub = Hub(folder, choice, keys, database, clock, MqttBroker(address), say_ready)
+        brokers = MqttBroker(address), MqttBroker(urgent)
+        hub = Hub(folder, choice, keys, database, clock, brokers[0], say_ready, alerts=brokers[1])
         await hub.run(_signalled())
 
     try:
@@ -110,8 +105,28 @@ def run(folder: HubFolder, choice: Choice, ready: Callable[[str], None]) -> None
         seat.release()
 
 
+def _address(
+    folder: HubFolder, choice: Choice, number: int, topics: tuple[str, ...], clock: Clock
+) -> BrokerAddress:
+    """How the receiver of that number reaches the broker; its certificate is made or renewed where it must be."""
+    settings, name = folder.settings(), receiver_name(number)
+    certificate = folder.tls / f"{name}.pem"
+    if not certificate.exists() or life_of(certificate).left(clock.utc()) < 0.5:
+        receiver_certificate(folder, number, clock)
+    return BrokerAddress(
+        host=choice.host or settings.host,
+        port=choice.port or settings.port,
+        name=name,
+        certificate=certificate,
+        key=folder.tls / f"{name}.key",
+        server_ca=folder.ca / "server-ca.pem",
+        group=choice.group,
+        topics=topics,
+    )
+
+
 class Hub:
-    """The running receiver over any broker."""
+    """The running receiver over any broker; `alerts` is a second connection, for those alone."""
 
     def __init__(
         self,
@@ -122,11 +137,13 @@ class Hub:
         clock: Clock,
         broker: Broker,
         ready: Callable[[], None],
+        *,
+        alerts: Broker | None = None,
     ) -> None:
         self._folder = folder
         self._clock = clock
         self._thread = DatabaseThread()
-        self._queue = Queue(database)
+        self._queue, self._express = Queue(database), AlertQueue(database)
         self._intake = Intake(database, keys, clock, patience=PATIENCE if choice.group else 0.0)
         self._archive = Archive(keys.hub, Registry(database).signer_of)
         self._choice = choice
@@ -146,16 +163,13 @@ class Hub:
         self._brake = Brake(
             self._gate, self._queue, names, folder.root, self._thread, clock, choice.limits
         )
-        self._receiver = Receiver(
-            broker,
-            self._take,
-            clock,
-            gate=self._gate,
-            on_ready=self._first_ready,
-            on_new=self._wake,
-        )
-        self._was_ready = False
-        self._nudger = Nudger(folder.publish, keys.signer, clock, self._receiver.send)
+        self._receivers = [self._receiving(broker, self._gate)]
+        if alerts is not None:
+            always = asyncio.Event()
+            always.set()
+            self._receivers.append(self._receiving(alerts, always))
+        self._missing = len(self._receivers)  # how many were never subscribed yet
+        self._nudger = Nudger(folder.publish, keys.signer, clock, self._receivers[0].send)
         self._notary = Notary(open_checkpoints(folder, database), self._thread, clock)
 
     async def run(self, stop: Coroutine[Any, Any, None]) -> None:
@@ -165,7 +179,7 @@ class Hub:
                 tasks = [
                     parts.create_task(Watchdog(self._thread, self._clock).run(), name="watchdog"),
                     parts.create_task(self._brake.run(), name="brake"),
-                    parts.create_task(self._receiver.run(), name="receiver"),
+                    *(parts.create_task(r.run(), name="receiver") for r in self._receivers),
                     parts.create_task(self._forward(), name="forward"),
                     parts.create_task(self._notary.run(), name="notary"),
                     parts.create_task(self._nudger.run(), name="nudger"),
@@ -182,6 +196,21 @@ class Hub:
             self._lock.release()
             self._thread.close()
 
+    def _receiving(self, broker: Broker, gate: asyncio.Event) -> Receiver:
+        ready = [self._subscribed]
+
+        def say() -> None:
+            log.info("subscribed")
+            if ready:
+                ready.pop()()
+
+        return Receiver(broker, self._take, self._clock, gate=gate, on_ready=say, on_new=self._wake)
+
+    def _subscribed(self) -> None:
+        self._missing -= 1
+        if not self._missing:
+            self._ready()
+
     async def _take(self, group: Sequence[Incoming], early: Sequence[Early]) -> Taken:
         return await self._thread.call(self._intake.take, group, early)
 
@@ -197,24 +226,34 @@ class Hub:
             self._sinks = self._opened()
         async with asyncio.TaskGroup() as group:
             for chosen in self._sinks:
-                forwarder = Forwarder(
-                    chosen.name,
-                    chosen.sink,
-                    self._queue,
-                    self._archive,
-                    self._thread,
-                    self._clock,
-                    owner=self._owner,
-                    lanes=chosen.lanes,
-                )
-                self._forwarders.append(forwarder)
-                group.create_task(forwarder.run(), name=f"sink {chosen.name}")
+                for forwarder in self._forwarders_of(chosen):
+                    self._forwarders.append(forwarder)
+                    group.create_task(forwarder.run(), name=f"sink {forwarder.name}")
 
-    def _first_ready(self) -> None:
-        if not self._was_ready:
-            self._was_ready = True
-            self._ready()
-        log.info("subscribed")
+    def _forwarders_of(self, chosen: ChosenSink) -> Sequence[Forwarder]:
+        """Readings and alerts have cursors of their own, so that alerts pass a backlog of readings."""
+        around = (self._archive, self._thread, self._clock)
+        express = express_name(chosen.name)
+        return (
+            Forwarder(
+                chosen.name,
+                chosen.sink,
+                self._queue,
+                *around,
+                owner=self._owner,
+                lanes=chosen.lanes,
+                skip=is_alert,
+            ),
+            Forwarder(
+                express,
+                chosen.sink,
+                self._express,
+                *around,
+                owner=self._owner,
+                lanes=chosen.lanes,
+                idle=EXPRESS_LOOK,
+            ),
+        )
 
     def _wake(self) -> None:
         for forwarder in self._forwarders:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from lamppost.envelope.seal import is_alert
 from lamppost_hub.books import DUPLICATES, UNKNOWN, Books
 from lamppost_hub.database import Database
+from lamppost_hub.express import AlertQueue, express_name
 from lamppost_hub.folder import HubFolder
 from lamppost_hub.ledger import Ledger, Stream
 from lamppost_hub.queue import Queue
@@ -60,7 +62,12 @@ def look(database: Database, folder: HubFolder) -> Fleet:
         gateways=gateways,
         unknown=counters.get(UNKNOWN, {}),
         sink=_sink(folder),
-        queues={name: queue.backlog(name) for name in queue.sinks()},
+        queues={name: queue.backlog(name) for name in queue.sinks()}
+        | {
+            express_name(name): AlertQueue(database).backlog(express_name(name))
+            for name in queue.sinks()
+            if AlertQueue(database).backlog(express_name(name))
+        },
         dead_letters=sum(letter.state == "parked" for letter in queue.dead_letters()),
     )
 
@@ -70,8 +77,9 @@ def _gateway(gateway: Gateway, streams: list[Stream], counters: dict[str, int]) 
         "gateway": gateway.id,
         "state": gateway.state,
         "batches": sum(stream.size for stream in streams),
-        "readings": sum(stream.readings for stream in streams),
-        "readings_in_gaps": sum(stream.missing for stream in streams),
+        "alerts": sum(stream.readings for stream in streams if is_alert(stream.epoch)),
+        "readings": sum(stream.readings for stream in streams if not is_alert(stream.epoch)),
+        "readings_in_gaps": sum(s.missing for s in streams if not is_alert(s.epoch)),
         "bytes": sum(stream.bytes for stream in streams),
         "seen_ns": gateway.seen,
         "not_after_ns": gateway.not_after,

@@ -73,7 +73,10 @@ class Offered(enum.Enum):
 
 
 class Forwarder:
-    """Drains the queue into one sink. `wake` tells it that there may be something new."""
+    """Drains the queue into one sink. `wake` tells it that there may be something new.
+
+    What is of an epoch that `skip` is true of, is another forwarder's.
+    """
 
     def __init__(
         self,
@@ -87,7 +90,9 @@ class Forwarder:
         owner: str = "",
         lanes: int = 1,
         idle: float = 1.0,
+        skip: Callable[[str], bool] = lambda epoch: False,
     ) -> None:
+        self._skip = skip
         self.name = name
         self._sink = sink
         self._queue = queue
@@ -156,7 +161,7 @@ class Forwarder:
                         self._queue.renew, self.name, gateway, self._owner
                     ):
                         break
-                if await self._offer(queued) is Offered.LATER:
+                if not self._skip(queued.epoch) and await self._offer(queued) is Offered.LATER:
                     break
                 reached = queued.position
         finally:

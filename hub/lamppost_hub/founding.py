@@ -16,6 +16,7 @@ from lamppost.envelope.keys import (
     create_encryption_key,
     create_signing_key,
 )
+from lamppost.envelope.seal import is_alert
 from lamppost_hub.ca import Authority, Issued
 from lamppost_hub.checkpoint import Checkpoints
 from lamppost_hub.clock import Clock
@@ -156,7 +157,7 @@ def _bundle(folder: HubFolder, gateway: str, issued: Issued) -> bytes:
 def approve_epoch(
     folder: HubFolder, database: Database, gateway: str, epoch: str, clock: Clock
 ) -> None:
-    """Open a pending epoch with a signed reset record that names the head of every stream before it.
+    """Open a pending epoch with a signed reset record that names the head of every stream of its kind before it.
 
     Raises TrustError `ledger.no-such-epoch`.
     """
@@ -166,7 +167,7 @@ def approve_epoch(
         before = [
             {"epoch": stream.epoch, "size": stream.size, "head": stream.head}
             for stream in ledger.streams(gateway)
-            if stream.state != "epoch-pending"
+            if stream.state != "epoch-pending" and is_alert(stream.epoch) == is_alert(epoch)
         ]
         header = {sign1.CONTENT_TYPE: RESET_TYPE, sign1.CWT_CLAIMS: {sign1.SUB: gateway}}
         content = {"epoch": epoch, "before": before, "approved": clock.utc() // 1_000_000_000}

@@ -14,6 +14,7 @@ from lamppost.envelope import codec
 from lamppost.envelope.keys import DecryptionKey, Signer
 from lamppost.envelope.receipt import issue_receipt, issue_statement
 from lamppost.envelope.refusal import EnvelopeError
+from lamppost.envelope.seal import ALERT as ALERT_EPOCH
 from lamppost.envelope.seal import Opened, is_name, open_message
 from lamppost_hub.books import DUPLICATES, UNKNOWN, Books
 from lamppost_hub.clock import Clock
@@ -138,8 +139,10 @@ class Intake:
             return _Refusal("receiver.topic", "", {})
         # The broker lets only the holder of its certificate write to a gateway's topic, so that one is answered.
         answered = gateway if self._registry.knows(gateway) else ""
+        # No batch can be named, but its stream can.
+        said = {"epoch": ALERT_EPOCH} if message.topic.endswith(f"/{ALERT}") else {}
         if len(message.payload) > codec.MAX:
-            return _Refusal("receiver.too-big", answered, {})
+            return _Refusal("receiver.too-big", answered, said)
         try:
             return open_message(
                 message.payload,
@@ -149,13 +152,13 @@ class Intake:
                 signer_of=self._registry.signer_of,
             )
         except EnvelopeError as error:
-            return _Refusal(error.code, answered, {})
+            return _Refusal(error.code, answered, said)
         except (RecursionError, MemoryError, ValueError, TypeError, LookupError, OverflowError):
             # None of these may leave the envelope; one that does must not stop every other gateway's data.
             log.exception(
                 "a message on %s broke the envelope's reader; please report it", message.topic
             )
-            return _Refusal("receiver.internal", answered, {})
+            return _Refusal("receiver.internal", answered, said)
 
     def _book(self, message: Incoming, batch: Opened, utc: int) -> Outcome | _Refusal:
         header = batch.header

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from lamppost.envelope.merkle import HASH_SIZE, Frontier, root_from_inclusion
-from lamppost.envelope.seal import GENESIS, Header, Opened
+from lamppost.envelope.seal import GENESIS, Header, Opened, is_alert
 from lamppost.errors import TrustError
 from lamppost_hub.database import Database
 
@@ -137,13 +137,10 @@ class Ledger:
 
     def _first_of_epoch(self, opened: Opened, utc: int, size: int) -> Outcome:
         header = opened.header
-        (streams,) = self._database.row(
-            "SELECT count(*) FROM streams s JOIN gateways g ON g.number = s.gateway WHERE g.id = ?",
-            header.gateway,
-        ) or (0,)
+        streams = self._alike(header.gateway, header.epoch)
         if streams:
             self._create(header, "epoch-pending", utc)
-            self._forget_old_pending(header.gateway)
+            self._forget_old_pending(header.gateway, header.epoch)
             return UnknownEpoch(_NOT_TAKEN["epoch-pending"])
         if header.seq > 0:
             return Missing(0)
@@ -173,14 +170,14 @@ class Ledger:
             )
         return stream
 
-    def _forget_old_pending(self, gateway: str) -> None:
-        self._database.run(
-            "DELETE FROM streams WHERE state = 'epoch-pending' AND number IN ("
-            "SELECT s.number FROM streams s JOIN gateways g ON g.number = s.gateway"
-            " WHERE g.id = ? AND s.state = 'epoch-pending' ORDER BY s.number DESC LIMIT 1000000 OFFSET ?)",
-            gateway,
-            MAX_PENDING,
-        )
+    def _forget_old_pending(self, gateway: str, epoch: str) -> None:
+        pending = [s for s in self._alike(gateway, epoch) if s.state == "epoch-pending"]
+        for stream in pending[:-MAX_PENDING]:
+            self._database.run("DELETE FROM streams WHERE number = ?", stream.number)
+
+    def _alike(self, gateway: str, epoch: str) -> list[Stream]:
+        """The gateway's epochs of the same kind: readings and alerts are streams of their own."""
+        return [s for s in self.streams(gateway) if is_alert(s.epoch) == is_alert(epoch)]
 
     def _again(self, stream: Stream, opened: Opened, utc: int) -> Outcome:
         row = self._database.row(
@@ -269,7 +266,9 @@ class Ledger:
         return [_read_stream(row) for row in rows]
 
     def approve_epoch(self, gateway: str, epoch: str, record: bytes) -> None:
-        """Open a pending epoch, close the gateway's others, lift its quarantine; `record` is the signed reset.
+        """Open a pending epoch, close the gateway's others of its kind; `record` is the signed reset.
+
+        The gateway's quarantine ends when none of its epochs is quarantined any more.
 
         Raises TrustError `ledger.no-such-epoch`.
         """
@@ -281,20 +280,21 @@ class Ledger:
                     code="ledger.no-such-epoch",
                     hint="lamppost-hub fleet show DIR lists the epochs that wait",
                 )
-            self._database.run(
-                "UPDATE streams SET state = 'closed' WHERE state IN ('open', 'quarantined')"
-                " AND gateway = (SELECT number FROM gateways WHERE id = ?)",
-                gateway,
-            )
+            for other in self._alike(gateway, epoch):
+                if other.state in ("open", "quarantined"):
+                    self._database.run(
+                        "UPDATE streams SET state = 'closed' WHERE number = ?", other.number
+                    )
             self._database.run(
                 "UPDATE streams SET state = 'open', approval = ? WHERE number = ?",
                 record,
                 stream.number,
             )
-            self._database.run(
-                "UPDATE gateways SET state = 'active' WHERE id = ? AND state = 'quarantined'",
-                gateway,
-            )
+            if all(s.state != "quarantined" for s in self.streams(gateway)):
+                self._database.run(
+                    "UPDATE gateways SET state = 'active' WHERE id = ? AND state = 'quarantined'",
+                    gateway,
+                )
 
 
 def _read_stream(row: tuple[object, ...]) -> Stream:

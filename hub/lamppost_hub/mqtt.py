@@ -31,7 +31,7 @@ log = logging.getLogger("lamppost_hub.mqtt")
 _quiet = logging.getLogger("lamppost_hub.mqtt.client")
 _quiet.setLevel(logging.CRITICAL)  # whatever it says leaves here as a HubError
 
-TOPICS = ("lamppost/+/up", "lamppost/+/alert")
+READINGS, ALERTS, STATES = "lamppost/+/up", "lamppost/+/alert", "lamppost/+/state"
 IN_HAND = 128  # messages that the broker may hand out before the first is acknowledged: the receiver's memory
 UNACKNOWLEDGED = 20  # of ours; less where the broker says so
 SESSION_SECONDS = 3600  # how long the broker keeps what arrives while no receiver runs
@@ -63,6 +63,7 @@ class BrokerAddress:
     key: Path
     server_ca: Path
     group: str | None = None
+    topics: tuple[str, ...] = (READINGS, ALERTS, STATES)
     timeout: float = 5.0
     keepalive: int = 4
 
@@ -217,7 +218,7 @@ class _Session:
         group = f"$share/{self._address.group}/" if self._address.group else ""
         try:
             async with asyncio.timeout(self._address.timeout):
-                for topic in TOPICS:
+                for topic in self._address.topics:
                     reasons = await self._client.subscribe(group + topic, qos=1)
                     if any(getattr(reason, "is_failure", False) for reason in reasons):
                         raise _fault(

@@ -44,11 +44,13 @@ class DeadLetter:
     at: int
 
 
-_ENTRY = (
+ENTRY = (
     "SELECT e.position, g.id, s.epoch, e.seq, e.first, e.count, e.received, e.body FROM entries e"
     " JOIN streams s ON s.number = e.stream JOIN gateways g ON g.number = e.gateway"
 )
 LEASE = 60  # seconds
+EXPRESS = " alerts"
+"""What follows a sink's name where the cursor is that of its alerts."""
 
 _BEHIND = (
     " FROM gateways g LEFT JOIN cursors c ON c.gateway = g.number AND c.sink = ?"
@@ -59,14 +61,15 @@ _BEHIND = (
 class Queue:
     """Cursors and dead letters in hub.sqlite, used by one thread at a time."""
 
+    _waiting = "g.head > c.through"  # whether a cursor `c` of gateway `g` has something to get
+
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def sinks(self) -> list[str]:
         """The names of all sinks that ever got something."""
-        return [
-            row[0] for row in self._database.rows("SELECT DISTINCT sink FROM cursors ORDER BY sink")
-        ]
+        rows = self._database.rows("SELECT DISTINCT sink FROM cursors ORDER BY sink")
+        return [name for (name,) in rows if not name.endswith(EXPRESS)]
 
     def claim(self, sink: str, owner: str, limit: int, resting: Collection[str] = ()) -> list[str]:
         """Lease gateways that have something for this sink and are nobody else's, the longest waiting first.
@@ -83,7 +86,7 @@ class Queue:
         with self._database.transaction():
             rows = self._database.rows(
                 "SELECT g.number, g.id FROM cursors c JOIN gateways g ON g.number = c.gateway"
-                " WHERE c.sink = ? AND g.head > c.through"
+                f" WHERE c.sink = ? AND {self._waiting}"
                 f" AND (c.owner = ? OR c.lease <= {self._database.now})"
                 f" ORDER BY c.through LIMIT ?{self._database.skip_locked}",
                 sink,
@@ -135,7 +138,7 @@ class Queue:
     def next_of(self, sink: str, gateway: str, limit: int) -> list[Queued]:
         """The gateway's next batches for this sink, in the order in which they were booked."""
         rows = self._database.rows(
-            _ENTRY
+            ENTRY
             + " WHERE e.gateway = (SELECT number FROM gateways WHERE id = ?) AND e.position > coalesce(("
             "SELECT c.through FROM cursors c WHERE c.sink = ? AND c.gateway = e.gateway), 0)"
             " ORDER BY e.position LIMIT ?",
@@ -201,7 +204,7 @@ class Queue:
                 found[0],
             )
             (letter,) = self._database.rows(
-                _ENTRY + " JOIN dead_letters d ON d.position = e.position WHERE d.number = ?",
+                ENTRY + " JOIN dead_letters d ON d.position = e.position WHERE d.number = ?",
                 found[0],
             )
         return Queued(*letter)

@@ -100,10 +100,10 @@ class EmbeddedStore:
         return [(at, orjson.loads(instance)) for at, instance in reversed(rows)]
 
     def readings(self, gateway: str = "") -> int:
-        """How many readings arrived: the sum of all counts, a repeated one counted again."""
+        """How many readings arrived: the sum of all counts but those of alerts, a repeated one counted again."""
         return self._number(
             "SELECT coalesce(sum(readings), 0) FROM history JOIN series ON number = series"
-            " WHERE ? = '' OR gateway = ?",
+            " WHERE (? = '' OR gateway = ?) AND epoch NOT LIKE 'alert-%'",
             gateway,
             gateway,
         )
