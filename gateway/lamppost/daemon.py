@@ -26,6 +26,7 @@ from lamppost.envelope import identity
 from lamppost.envelope.pseudonym import SiteKey
 from lamppost.errors import LamppostError, StoreError, TrustError
 from lamppost.files import board_serial, locked
+from lamppost.heartbeats import Heartbeats
 from lamppost.intake import Intake
 from lamppost.model import Sample
 from lamppost.ngsild.personal import Personal
@@ -150,6 +151,15 @@ class Daemon:
         self._stop = asyncio.Event()
         self.again = False
         self._agent = self._configuration(file, generations)
+        self._heartbeats = Heartbeats(
+            clock,
+            getattr(site.uplink, "heartbeat", 900.0),
+            status=lambda: self._status({}),
+            utc=self._utc,
+            identity=lambda: self._identity,
+            tell=self._tell_state,
+            site=file.read_bytes() if file.exists() else b"",
+        )
         self._renewal = Renewal(
             state / "identity", board_serial(), clock, self._utc, self._adopt_identity
         )
@@ -175,6 +185,7 @@ class Daemon:
                     stages.create_task(self._live(), name="watchdog"),
                     stages.create_task(self._agent.run(), name="ota"),
                     stages.create_task(self._renewal.run(), name="renewal"),
+                    stages.create_task(self._heartbeats.run(), name="heartbeats"),
                 ]
                 if self._alerts is not None:
                     running.append(stages.create_task(self._alerts.run(), name="alerts"))
@@ -365,6 +376,9 @@ class Daemon:
     def _utc(self) -> int | None:
         placed = self._timeline.utc(self._clock.now())
         return placed[0] if placed else None
+
+    def _tell_state(self, message: bytes) -> bool:
+        return isinstance(self._uplink, Uplink) and self._uplink.tell_state(message)
 
     def _adopt_identity(self) -> None:
         """Another certificate and bundle were installed: the hub's newest keys are used from here on."""

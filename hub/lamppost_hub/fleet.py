@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from lamppost.envelope.seal import is_alert
@@ -13,6 +13,8 @@ from lamppost_hub.folder import HubFolder
 from lamppost_hub.ledger import Ledger, Stream
 from lamppost_hub.queue import Queue
 from lamppost_hub.registry import Gateway, Registry
+from lamppost_hub.states import UNCLAIMED, said, standing
+from lamppost_hub.tokens import Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,43 @@ def look(database: Database, folder: HubFolder) -> Fleet:
         },
         dead_letters=sum(letter.state == "parked" for letter in queue.dead_letters()),
     )
+
+
+def roll(database: Database, utc: int) -> list[dict[str, Any]]:
+    """Every gateway, enrolled or only given a token, with its state at `utc` (ns). Raises StoreError."""
+    words = said(database)
+    found = []
+    for gateway in Registry(database).gateways():
+        last = words.get(gateway.id)
+        beat = last.beat if last else None
+        found.append(
+            {
+                "gateway": gateway.id,
+                "state": standing(gateway.state, gateway.seen, last, utc),
+                "heard_ns": max(gateway.seen, last.received if last else 0),
+                "disconnected_ns": last.gone if last else 0,
+                "heartbeat": asdict(beat) if beat else None,
+                "version": beat.version if beat else "",
+                "serial": beat.serial if beat else 0,
+                "wrong": list(beat.wrong) if beat else [],
+                "not_after_ns": gateway.not_after,
+            }
+        )
+    known = {row["gateway"] for row in found}
+    waiting = [token.gateway for token in Tokens(database).open() if token.gateway not in known]
+    return found + [{**_UNCLAIMED, "gateway": name} for name in waiting]
+
+
+_UNCLAIMED: dict[str, Any] = {
+    "state": UNCLAIMED,
+    "heard_ns": 0,
+    "disconnected_ns": 0,
+    "heartbeat": None,
+    "version": "",
+    "serial": 0,
+    "wrong": [],
+    "not_after_ns": 0,
+}
 
 
 def _gateway(gateway: Gateway, streams: list[Stream], counters: dict[str, int]) -> dict[str, Any]:

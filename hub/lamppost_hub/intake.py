@@ -21,6 +21,7 @@ from lamppost_hub.clock import Clock
 from lamppost_hub.database import Database
 from lamppost_hub.ledger import Duplicate, Ledger, Missing, New, Outcome
 from lamppost_hub.registry import Registry
+from lamppost_hub.states import STATE, States
 from lamppost_hub.transport import Incoming
 
 log = logging.getLogger("lamppost_hub.intake")
@@ -86,6 +87,7 @@ class Intake:
         self._registry = Registry(database)
         self._ledger = Ledger(database)
         self._books = Books(database)
+        self._states = States(database, self._registry, keys.hub, keys.decryption)
         self._keys = keys
         self._clock = clock
         self._noticed: dict[tuple[str, str], int] = {}
@@ -101,7 +103,12 @@ class Intake:
         opened: list[tuple[Incoming, Opened]] = [(one.message, one.batch) for one in early]
         patience = {id(one.batch): one.until for one in early}
         refused: list[tuple[Incoming, _Refusal]] = []
+        beats: list[tuple[Incoming, str]] = []
         for message in group:
+            gateway = _gateway_of(message.topic, (STATE,))
+            if gateway is not None and self._registry.knows(gateway):
+                beats.append((message, gateway))
+                continue
             judged = self._open(message)
             if isinstance(judged, Opened):
                 opened.append((message, judged))
@@ -125,6 +132,11 @@ class Intake:
                     waiting.append(Early(message, batch, end))
                 else:
                     booked.append((batch, outcome))
+            for message, gateway in beats:
+                code = self._states.take(message, gateway, utc)
+                if code:  # nobody waits for an answer to a heartbeat
+                    self._books.keep(gateway, message.topic, code, message.payload, utc)
+                    self._books.count({(gateway, code): 1})
             for message, refusal in refused:
                 label = refusal.gateway or UNKNOWN
                 self._books.keep(label, message.topic, refusal.code, message.payload, utc)
@@ -246,9 +258,9 @@ def _tally(
     return tally
 
 
-def _gateway_of(topic: str) -> str | None:
+def _gateway_of(topic: str, kinds: tuple[str, ...] = (UP, ALERT)) -> str | None:
     parts = topic.split("/")
-    if len(parts) == 3 and parts[0] == "lamppost" and is_name(parts[1]) and parts[2] in (UP, ALERT):
+    if len(parts) == 3 and parts[0] == "lamppost" and is_name(parts[1]) and parts[2] in kinds:
         return parts[1]
     return None
 

@@ -40,6 +40,13 @@ CREATE TABLE IF NOT EXISTS tokens (
   until INTEGER NOT NULL,
   replaces INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS states (
+  gateway INTEGER PRIMARY KEY REFERENCES gateways,
+  received INTEGER NOT NULL,
+  said INTEGER NOT NULL,
+  gone INTEGER NOT NULL,
+  content TEXT NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS streams (
   number INTEGER PRIMARY KEY,
   gateway INTEGER NOT NULL REFERENCES gateways,
@@ -135,7 +142,8 @@ UPDATE keys SET number = rowid"""
 
 SCHEMA = Schema(
     _TABLES,
-    version=4,  # 1 had no checkpoints, 2 no tokens and boards, 3 no leases and no note of whom a gateway seals for
+    # 1 had no checkpoints, 2 no tokens and boards, 3 no leases and no note of whom a gateway seals for, 4 no states
+    version=5,
     upgrades={4: _CLAIMS},
     creates_again=True,
 )

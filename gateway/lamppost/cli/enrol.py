@@ -107,7 +107,7 @@ def _token(file: Path | None) -> str:
     if file is None:
         return str(click.prompt("token", hide_input=True, default="", show_default=False)).strip()
     with click.open_file(str(file)) as opened:
-        return opened.read(1024).strip()
+        return str(opened.read(1024)).strip()
 
 
 def _by_local_hub(folder: Path, hub_folder: Path) -> None:

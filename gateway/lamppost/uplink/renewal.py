@@ -21,7 +21,7 @@ from lamppost.uplink import est
 log = logging.getLogger("lamppost.renewal")
 
 LOOK_EVERY = 3600.0  # seconds
-SPREAD = 0.05  # of a certificate's life, to both sides: a fleet that was enrolled in one day does not come back in one hour
+SPREAD = 0.05  # of a certificate's life, to both sides: a fleet enrolled in one day does not come back in one hour
 
 
 def due_at(gateway: str, not_before_ns: int, not_after_ns: int) -> int:

@@ -118,11 +118,17 @@ class Sender:
         self._broken: BaseException | None = None
         self._store_retry: float | None = None
         self._looked = 0.0
+        self._word: tuple[str, bytes] | None = None
         self.sent = Sent()
         self.nobody = False  # the broker said that nobody is subscribed, and no receipt came since
 
     def notify(self) -> None:
         """A new batch is held."""
+        self._wake.set()
+
+    def tell(self, topic: str, message: bytes) -> None:
+        """Publish this once, soon; only the newest one waits, and nobody is told whether it arrived."""
+        self._word = topic, message
         self._wake.set()
 
     async def drained(self, deadline: float) -> bool:
@@ -165,6 +171,10 @@ class Sender:
         now = self._clock.monotonic()
         self._meter.pings(max(0.0, now - self._looked) / self._keepalive)
         self._looked = now
+        if self._word is not None:
+            (topic, message), self._word = self._word, None
+            link.publish(topic, message, urgent=True).add_done_callback(_passed_over)
+            self._meter.message(len(message))
         for lane in self.lanes:
             lane.window.hold(lane.outbox.held())
             self._send(link, lane, now)
@@ -287,6 +297,12 @@ class Sender:
         except StoreError as error:
             log.error("the ring could not settle: %s", error)
             self._store_retry = now + STORE_PAUSE
+
+
+def _passed_over(answer: asyncio.Future[Ack]) -> None:
+    """A word that does not arrive is said again anyway; a lost connection shows elsewhere."""
+    if not answer.cancelled():
+        answer.exception()
 
 
 _REFUSALS_OF_BROKER = frozenset({"uplink.not-authorised", "uplink.too-big", "uplink.slow"})

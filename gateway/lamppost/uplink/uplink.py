@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn, Protocol
 
 from lamppost.clock import Clock
+from lamppost.envelope.heartbeat import topic_of_state
 from lamppost.envelope.public import PublicKey
 from lamppost.uplink.budget import Thrift, Uncounted
 from lamppost.uplink.faults import hint_for
@@ -74,6 +75,7 @@ class Uplink:
         chance: random.Random | None = None,
     ) -> None:
         self._clock = clock
+        self._gateway = identity.gateway
         self._meter = meter = meter or Uncounted()
         keepalive = THRIFTY_KEEPALIVE if meter.monthly is not None else KEEPALIVE
         self._receipts = Receipts(identity.gateway, identity.hub_signing)
@@ -99,6 +101,14 @@ class Uplink:
     def notify(self) -> None:
         """A new batch was held."""
         self._sender.notify()
+
+    def tell_state(self, message: bytes) -> bool:
+        """Publish a heartbeat; False where it cannot go now, or must not (the month's bytes are used up)."""
+        connected = self._session.state is UplinkState.CONNECTED
+        if not connected or self._sender.thrift is Thrift.ALERTS_ONLY:
+            return False
+        self._sender.tell(topic_of_state(self._gateway), message)
+        return True
 
     def adopt(self, hub_signing: Mapping[bytes, PublicKey]) -> None:
         """A new bundle was installed: take the hub's keys from it, the certificate with the next connection."""

@@ -1,4 +1,4 @@
-"""`lamppost-hub fleet show`."""
+"""`lamppost-hub fleet list | show`."""
 
 from __future__ import annotations
 
@@ -54,6 +54,39 @@ def show(root: Path, as_json: bool) -> None:
     }
     verdict, ok = found.verdict(str(root))
     finish("hub-fleet-show", content, lines, verdict, as_json=as_json, ok=ok)
+
+
+ORDER = ("quarantined", "offline", "degraded", "late", "unclaimed", "maintenance", "ok", "revoked")
+
+
+@command.command("list")
+@hub_argument
+@json_option
+def listing(root: Path, as_json: bool) -> None:
+    """One line a gateway, the worst first: its state, when it was heard, what is wrong, what it runs."""
+    from lamppost_hub.cli.text import age
+    from lamppost_hub.clock import SystemClock
+    from lamppost_hub.fleet import roll
+    from lamppost_hub.folder import HubFolder
+    from lamppost_hub.founding import open_database
+
+    database, now = open_database(HubFolder(root)), SystemClock().utc()
+    found = sorted(roll(database, now), key=lambda g: (ORDER.index(g["state"]), g["gateway"]))
+    database.close()
+    lines = [
+        f"{g['gateway']:20} {g['state']:11} heard {age(g['heard_ns'], now):10}"
+        + (f" {g['version']} serial {g['serial']}" if g["version"] else "")
+        + (f"  {', '.join(g['wrong'][:2])}" if g["wrong"] else "")
+        for g in found
+    ]
+    bad = [g for g in found if g["state"] in ORDER[:4]]
+    counts = {state: sum(g["state"] == state for g in found) for state in ORDER}
+    words = ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "none yet"
+    verdict = f"{len(found)} gateways: {words}"
+    if bad:
+        verdict += f"; begin with {bad[0]['gateway']}: lamppost-hub fleet show {root}"
+    content = {"gateways": found, "states": counts}
+    finish("hub-fleet-list", content, lines, verdict, as_json=as_json, ok=not bad)
 
 
 def _sink_lines(sink: dict[str, Any]) -> list[str]:
