@@ -45,6 +45,13 @@ def durable_output(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
     sync_folder(path.parent)
 
 
+def move_durably(source: Path, target: Path) -> None:
+    """Rename within one file system; after a power cut the file is at one of the two places."""
+    os.replace(source, target)
+    sync_folder(target.parent)
+    sync_folder(source.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the folder's entries (names created, renamed, removed) durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

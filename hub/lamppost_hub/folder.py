@@ -106,10 +106,14 @@ class HubFolder:
         """Private encryption keys, oldest first."""
         return self._numbered("encryption")
 
-    def _numbered(self, kind: str) -> list[Path]:
+    def retired_keys(self) -> list[Path]:
+        """Private encryption keys that are kept, but read nothing any more."""
+        return self._numbered("encryption", "retired/")
+
+    def _numbered(self, kind: str, below: str = "") -> list[Path]:
         found = [
             path
-            for path in self.keys.glob(f"{kind}-*.pem")
+            for path in self.keys.glob(f"{below}{kind}-*.pem")
             if path.stem.rpartition("-")[2].isdigit()
         ]
         return sorted(found, key=lambda path: int(path.stem.rpartition("-")[2]))

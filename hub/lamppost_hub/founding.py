@@ -130,9 +130,12 @@ def approve(
     utc = clock.utc()
     devices = Authority.load(folder.ca, DEVICE_CA)
     issued = devices.issue_gateway(request.gateway, request.csr_pem.encode(), utc)
-    Registry(database).enrol(
-        request.gateway, request.envelope_key, issued, utc, board=request.board, replace=replace
-    )
+    registry = Registry(database)
+    with database.transaction():
+        registry.enrol(
+            request.gateway, request.envelope_key, issued, utc, board=request.board, replace=replace
+        )
+        registry.seals_for(request.gateway, DecryptionKey.load(folder.encryption_keys()[-1]).kid)
     return issued, _bundle(folder, request.gateway, issued)
 
 

@@ -108,6 +108,23 @@ class Registry:
         assert row is not None
         return str(row[0])
 
+    def sealing(self) -> dict[str, bytes | None]:
+        """By gateway that is not revoked: the hub's key that its newest enrolment gave it; None where unknown."""
+        rows = self._database.rows(
+            "SELECT g.id, k.sealed_for FROM gateways g JOIN keys k ON k.gateway = g.number"
+            " AND k.state = 'current' WHERE g.state <> 'revoked' ORDER BY g.id"
+        )
+        return {row[0]: row[1] for row in rows}
+
+    def seals_for(self, gateway: str, hub_key: bytes) -> None:
+        """Note for which key of the hub a gateway seals from now on, in the caller's transaction."""
+        self._database.run(
+            "UPDATE keys SET sealed_for = ? WHERE state = 'current'"
+            " AND gateway = (SELECT number FROM gateways WHERE id = ?)",
+            hub_key,
+            gateway,
+        )
+
     def certified(self, gateway: str, issued: Issued, utc: int) -> None:
         """Note another certificate of a known gateway. Raises TrustError `registry.unknown-gateway`."""
         self._database.run(

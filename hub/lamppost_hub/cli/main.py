@@ -18,6 +18,7 @@ COMMANDS = {
     "ca": ("lamppost_hub.cli.authority", "when certificates end, and the yearly renewal"),
     "enrol": ("lamppost_hub.cli.enrol", "let gateways in, lock them out, approve their resets"),
     "broker-config": ("lamppost_hub.cli.broker", "write Mosquitto's configuration and access list"),
+    "key": ("lamppost_hub.cli.keys", "the hub's encryption keys: add, retire, restore"),
     "receive": ("lamppost_hub.cli.receive", "the receiver: prove, store, answer, forward"),
     "publish": (
         "lamppost_hub.cli.publish",
