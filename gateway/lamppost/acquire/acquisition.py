@@ -33,6 +33,7 @@ from lamppost.config.schema import (
     I2cLink,
     LinkSettings,
     MbusLink,
+    MbusTcpLink,
     ModbusRtuLink,
     ModbusTcpLink,
     SerialLink,
@@ -159,7 +160,7 @@ class _Found:
             return self.serial(link)
         if isinstance(link, I2cLink):
             return self.i2c(link, offset)
-        if isinstance(link, MbusLink):
+        if isinstance(link, MbusLink | MbusTcpLink):
             return self.mbus(link, offset)
         if isinstance(link, BleLink):
             return self.ble(link)
@@ -216,17 +217,13 @@ class _Found:
         first = phases([each.every for each in asked], offset)
         return Exchanges(port, asked, self._clock, first)
 
-    def mbus(self, link: MbusLink, offset: float) -> Exchanges[SerialLine]:
+    def mbus(self, link: MbusLink | MbusTcpLink, offset: float) -> Exchanges[SerialLine]:
         """A poller of the meters on a wired M-Bus."""
-        from lamppost.links import serial
-
         drivers = [d for d in self._drivers if isinstance(d, ExchangeDriver) and d.bus == "mbus"]
         if len(drivers) < len(self._drivers):
             raise self._misfit(self._settings[-1])
-        line = _line(link, drivers[0].serial)
-        how = serial.LineSettings(line.baud, line.parity, line.stop_bits, line.data_bits)
-        opened: SerialLine = serial.SerialLink(link.port, how)
-        peer = SerialPeer(opened, MBUS_ADAPTER + MBUS_BITS / line.baud)
+        peer = _mbus_peer(link, drivers[0].serial)
+        opened = peer.link
         asked = []
         for settings, driver in zip(self._settings, drivers, strict=True):
             address = settings.unit if settings.secondary is None else int(settings.secondary)
@@ -296,6 +293,19 @@ class _Found:
             code="site.no-link",
             hint="run: lamppost config check",
         )
+
+
+def _mbus_peer(link: MbusLink | MbusTcpLink, factory: Serial) -> SerialPeer:
+    """The way to all meters of a wired M-Bus."""
+    if isinstance(link, MbusTcpLink):
+        from lamppost.links.tcp_line import TcpLine
+
+        return SerialPeer(TcpLine(link.host, link.port, link.timeout), link.timeout)
+    from lamppost.links import serial
+
+    line = _line(link, factory)
+    how = serial.LineSettings(line.baud, line.parity, line.stop_bits, line.data_bits)
+    return SerialPeer(serial.SerialLink(link.port, how), MBUS_ADAPTER + MBUS_BITS / line.baud)
 
 
 def _tcp(link: ModbusTcpLink) -> ModbusLink:

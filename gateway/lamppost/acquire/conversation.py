@@ -60,16 +60,16 @@ class SerialPeer:
     """A device on a serial line; `patience`: seconds until its first byte."""
 
     def __init__(self, link: SerialLine, patience: float = FIRST_BYTE) -> None:
-        self._link = link
+        self.link = link
         self._patience = patience
 
     async def send(self, data: bytes) -> None:
         """See `Peer`."""
-        await self._link.send(data)
+        await self.link.send(data)
 
     async def receive(self, read: Read) -> bytes:
         """Up to `count` bytes until the line falls silent, or `until` ends them."""
-        link = self._link
+        link = self.link
         gap = max(_ADAPTER, _GAP_CHARACTERS * link.character)
         data = await link.receive(self._patience)
         while data and len(data) < read.count and not (read.until and read.until in data):

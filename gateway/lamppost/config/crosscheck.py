@@ -13,6 +13,7 @@ from lamppost.config.schema import (
     DeviceSettings,
     GpioLink,
     LinkSettings,
+    MbusTcpLink,
     ModbusRtuLink,
     ModbusTcpLink,
     Site,
@@ -91,7 +92,7 @@ def _repeated_endpoints(site: Site) -> Iterator[Problem]:
 
 def _endpoint(link: LinkSettings) -> tuple[str, str]:
     """What of this machine a link takes: the key that says so, and its value."""
-    if isinstance(link, ModbusTcpLink):
+    if isinstance(link, ModbusTcpLink | MbusTcpLink):
         return "port", f"{link.host}:{link.port}"
     if isinstance(link, GpioLink):
         return "kind", link.kind

@@ -25,8 +25,8 @@ HIGHEST_PRIMARY = 250
 """Of M-Bus (EN 13757-2); what is above means something else."""
 
 KEYS: Mapping[str, tuple[str, ...]] = {
-    "unit": ("modbus-rtu", "modbus-tcp", "mbus"),
-    "secondary": ("mbus",),
+    "unit": ("modbus-rtu", "modbus-tcp", "mbus", "mbus-tcp"),
+    "secondary": ("mbus", "mbus-tcp"),
     "address": ("i2c",),
     "mac": ("ble",),
     "key": ("ble",),
@@ -43,7 +43,7 @@ def kinds_for(driver: Driver) -> tuple[str, ...]:
     if isinstance(driver, RegisterMap):
         return ("modbus-rtu", "modbus-tcp")
     if isinstance(driver, ExchangeDriver):
-        return (driver.bus,)
+        return ("mbus", "mbus-tcp") if driver.bus == "mbus" else (driver.bus,)
     if isinstance(driver, BroadcastDriver):
         return ("ble",)
     return ("gpio",) if isinstance(driver, PulseDriver) else ("serial",)
@@ -63,7 +63,7 @@ def place(device: DeviceSettings, driver: Driver | None, link: LinkSettings) -> 
         return "pin", device.pin
     if link.kind == "ble":
         return "mac", device.mac and device.mac.upper()
-    if link.kind == "mbus" and device.secondary is not None:
+    if link.kind in ("mbus", "mbus-tcp") and device.secondary is not None:
         return "secondary", device.secondary
     return "unit", device.unit
 
@@ -88,7 +88,7 @@ def fits(
         yield from _modbus(key, device, link)
     elif isinstance(driver, PulseDriver):
         yield from _pulses(key, device, driver)
-    elif link.kind == "mbus":
+    elif link.kind in ("mbus", "mbus-tcp"):
         yield from _mbus(key, device)
     elif link.kind == "ble" and device.mac is None:
         yield Problem(

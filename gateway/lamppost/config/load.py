@@ -26,6 +26,7 @@ _LINK_KINDS: dict[str, type[BaseModel]] = {
     "modbus-rtu": schema.ModbusRtuLink,
     "modbus-tcp": schema.ModbusTcpLink,
     "mbus": schema.MbusLink,
+    "mbus-tcp": schema.MbusTcpLink,
     "i2c": schema.I2cLink,
     "gpio": schema.GpioLink,
     "ble": schema.BleLink,

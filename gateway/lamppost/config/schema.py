@@ -86,7 +86,9 @@ class Privacy(_Table):
 
 
 class UplinkSettings(_Table):
-    """The way to the hub. `monthly` is what may be sent over it in a calendar month (UTC), alerts included."""
+    """The way to the hub. `monthly` is what may be sent over it in a calendar month (UTC), alerts included; every
+    `heartbeat` at the latest the gateway says how it is.
+    """
 
     mode: Literal["hub"] = "hub"
     host: str = Field(min_length=1)
@@ -95,6 +97,7 @@ class UplinkSettings(_Table):
     receipt_timeout: Seconds = Field(30.0, gt=0, le=3600)
     drain: Seconds = Field(5.0, ge=0, le=300)
     monthly: Volume | None = Field(None, ge=10**6)
+    heartbeat: Seconds = Field(900.0, ge=30, le=86400)
 
 
 class TokenSettings(_Table):
@@ -183,6 +186,19 @@ class MbusLink(_Line):
     kind: Literal["mbus"]
 
 
+class MbusTcpLink(_Table):
+    """A wired M-Bus behind a level converter with a network port, which passes bytes on as they are.
+
+    `timeout`: how long a meter's answer may take to begin, the network's share included.
+    """
+
+    kind: Literal["mbus-tcp"]
+    name: Name
+    host: str = Field(min_length=1)
+    port: Port
+    timeout: Seconds = Field(1.0, gt=0, le=30)
+
+
 class GpioLink(_Table):
     """The pins of this board. Counts are made durable every `save` seconds: so much a power cut may lose."""
 
@@ -201,7 +217,14 @@ class BleLink(_Table):
 
 
 LinkSettings: TypeAlias = Annotated[
-    SerialLink | ModbusRtuLink | ModbusTcpLink | MbusLink | I2cLink | GpioLink | BleLink,
+    SerialLink
+    | ModbusRtuLink
+    | ModbusTcpLink
+    | MbusLink
+    | MbusTcpLink
+    | I2cLink
+    | GpioLink
+    | BleLink,
     Field(discriminator="kind"),
 ]
 
