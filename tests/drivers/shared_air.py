@@ -24,7 +24,7 @@ NAMES = {
 }  # fmt: skip
 FACTORS = {"hPa": 100, "kOhm": 1000}
 NOT_A_POINT = ("IAQ_acc",)
-"""The source takes it from the lower half of the index; the maker's program takes the upper byte: not told apart here."""
+"""The source takes it from the low byte of the index, the maker's program from the high one: not told apart here."""
 MODELS = {
     "PMS5003T": "pms5003t", "PMSx003": "pms5003", "SDS01x": "sds011", "SPS30": "sps30", "MHZ19B": "mh-z19b",
     "HPMA115S0": "hpma115s0", "HPMA115C0": "hpma115c0", "MCU680": "mcu680",

@@ -191,7 +191,7 @@ def unexplained(
 
 def test_three_scenarios_side_by_side(tmp_path: Path) -> None:
     with ThreadPoolExecutor(len(NAMES)) as pool:
-        said = list(pool.map(lambda name: play(name, tmp_path / name, 12.0, 30.0), NAMES))
+        said = list(pool.map(lambda name: play(name, tmp_path / name, 8.0, 30.0), NAMES))
     assert len(said) == 3
 
 

@@ -9,9 +9,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
-from lamppost.cli import captured_air, captured_ble, captured_modbus, captured_telegrams
+from lamppost.cli import (
+    captured_air,
+    captured_ble,
+    captured_commands,
+    captured_modbus,
+    captured_telegrams,
+)
 from lamppost.cli.captured_row import Decoded, Refused, Row, data_of, model_of
 from lamppost.quality.checks import of_value
 from lamppost_drivers.contract import (
@@ -32,6 +39,9 @@ _FAMILIES: Mapping[str, Callable[[Row, Find], Decoded | None]] = {
     "air/sensirion_shdlc": captured_air.shdlc,
     "air/sensirion_i2c": captured_air.words,
     "air/bosch": captured_air.bosch,
+    "air/nova_sds": captured_commands.nova,
+    "air/honeywell_hpma": captured_commands.honeywell_hpma,
+    "modbus/vendor_example": partial(captured_commands.modbus, known=model_of),
     "modbus/conversion": captured_modbus.conversion,
     "modbus/rtu_framing": captured_modbus.framing,
     "modbus/sunspec": captured_modbus.sunspec,

@@ -29,11 +29,15 @@ def played(driver: StreamDriver | ExchangeDriver, data: bytes) -> Decoded:
 
 
 def shdlc(row: Row, find: Find) -> Decoded | None:
-    """Rows of the framing alone: address, command, state and data of an answer."""
+    """Rows of the framing alone: address, command, state and data of an answer; a command has no state."""
     del find
     if "framing" not in str(row.get("model")):
         return None
-    got = answer(first(ShdlcFraming(), data_of(row)))
+    frame = first(ShdlcFraming(), data_of(row))
+    if frame[3] != len(frame) - 5 and frame[2] == len(frame) - 4:
+        said = {"address": frame[0], "command": frame[1], "data_hex": frame[3:-1].hex()}
+        return Decoded((), {}, said)
+    got = answer(frame)
     raw = {"address": got.address, "command": got.command, "state": got.state}
     return Decoded((), {}, {**raw, "data_hex": got.data.hex()})
 
@@ -43,6 +47,9 @@ def words(row: Row, find: Find) -> Decoded | None:
     model, data = str(row.get("model")), data_of(row)
     if model.startswith("CRC-8"):
         return Decoded((), {}, {"crc8": crc8_sensirion(data)})
+    if model == "SCD4x" and "offset" in str(row.get("input_kind")) + str(row.get("id")):
+        # A setting: 175 K over all 16 bits, as in the data sheet, 3.7.1.
+        return Decoded((), {}, {"offset_degC": 175 * int.from_bytes(data) / 65535})
     if model == "SCD4x":
         return Decoded(find("scd4x").points, _one_word(str(row.get("input_kind")), data))
     if model.startswith("SEN5x "):
