@@ -45,8 +45,9 @@ class Mount(_Fact, frozen=True):
     path: str
     free: int
     total: int
-    inodes_free: int = 1
-    inodes: int = 1
+    inodes_free: int = 0
+    inodes: int = 0
+    """0: this file system does not count them."""
     read_only: bool = False
     earlier_free: int | None = None
     earlier_hours: float = 0.0

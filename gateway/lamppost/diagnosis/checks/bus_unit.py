@@ -15,7 +15,7 @@ _MEANINGS = {
     10: "gateway path unavailable", 11: "gateway target device failed to respond",
 }  # fmt: skip
 _FLAKY = 0.9
-_OFTEN_LATE = 2
+_OFTEN_LATE = _OFTEN_LOST = 2
 _UNKNOWN, _FAULT, _BUSY, _TARGET = (1, 2, 3), (4, 8), (5, 6), (10, 11)
 
 
@@ -61,6 +61,8 @@ def damaged(unit: Unit, line: Line, neighbours: Sequence[Unit]) -> Finding:
 
 def proof_of_two(unit: Unit) -> str:
     """What proves that two devices share this id; empty where nothing does."""
+    if any(trial.outcome == "late" for trial in unit.trials):
+        return ""  # what follows an answer may be a late one
     for trial in unit.trials:
         for frame in trial.extra:
             data = bytes.fromhex(frame)
@@ -209,7 +211,7 @@ def _losses(unit: Unit, line: Line) -> Iterator[Finding]:
             damaged=bad,
             tries=len(counted),
         )
-    elif counted and good / len(counted) < _FLAKY:
+    elif len(counted) - good >= _OFTEN_LOST and good / len(counted) < _FLAKY:
         shown = "were not there to compare" if not others else "always"
         yield found(
             "bus.flaky-unit",

@@ -175,8 +175,10 @@ def _long_frames(data: bytes) -> Iterator[bytes]:
 
 def _settings(now: LineSettings) -> Iterator[LineSettings]:
     parities: tuple[Literal["E", "N"], ...] = ("E", "N")
-    for parity in parities:
-        for baud in (2400, 300, 9600, 1200, 4800):
-            line = LineSettings(baud, parity, 1)
-            if line != now:
-                yield line
+    same_speed = [LineSettings(now.baud, parity, 1) for parity in parities]
+    usual = [LineSettings(b, p, 1) for p in parities for b in (2400, 9600, 300, 4800, 1200)]
+    tried = {now}
+    for line in (*same_speed, *usual):
+        if line not in tried:
+            tried.add(line)
+            yield line

@@ -208,10 +208,10 @@ class Examination:
         plan = seen.plan
         self._tell(f"looking at {plan.device}")
         if not seen.good and all(trial.outcome == "refused" for trial in seen.trials):
-            seen.identity = [i for i in [await self._mark(plan, m) for m in plan.marks] if i]
+            seen.identity = [i for i in [await self._mark(seen, m) for m in plan.marks] if i]
             return
         for mark in plan.marks:
-            if self._left() > 0.5 and (identity := await self._mark(plan, mark)) is not None:
+            if self._left() > 0.5 and (identity := await self._mark(seen, mark)) is not None:
                 seen.identity.append(identity)
         await self._order(seen)
         for turn in range(_COUNTED):
@@ -222,8 +222,8 @@ class Examination:
                 await self._serial(seen, plan.serial)
         await self._length(seen)
 
-    async def _mark(self, plan: UnitPlan, mark: Mark) -> Identity | None:
-        trial = await self._ask(plan.unit, mark.ask, self._plan.timeout)
+    async def _mark(self, seen: _Seen, mark: Mark) -> Identity | None:
+        trial = await self._ask(seen.plan.unit, mark.ask, seen.wait)
         if trial.outcome not in ("good", "late"):
             return None
         got = 0
@@ -244,7 +244,7 @@ class Examination:
         ask = Ask(function, register.address, 2)
         found: dict[str, list[float]] = {name: [] for name in orders.ORDERS}
         for _ in range(2):
-            trial = await self._ask(seen.plan.unit, ask, self._plan.timeout)
+            trial = await self._ask(seen.plan.unit, ask, seen.wait)
             if trial.outcome not in ("good", "late") or len(trial.values) != 2:
                 return
             for name, value in orders.readings(register, trial.values).items():
@@ -260,7 +260,7 @@ class Examination:
         )
 
     async def _serial(self, seen: _Seen, ask: Ask) -> None:
-        trial = await self._ask(seen.plan.unit, ask, self._plan.timeout)
+        trial = await self._ask(seen.plan.unit, ask, seen.wait)
         if trial.outcome in ("good", "late") and len(trial.values) == 2:
             seen.serials.append(trial.values[0] << 16 | trial.values[1])
 
@@ -272,7 +272,7 @@ class Examination:
         for _ in range(_COUNTED):
             if self._left() < 0.6:
                 return
-            seen.long.append(await self._ask(seen.plan.unit, seen.plan.long, self._plan.timeout))
+            seen.long.append(await self._ask(seen.plan.unit, seen.plan.long, seen.wait))
 
     # --- one request
 

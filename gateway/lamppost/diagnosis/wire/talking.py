@@ -30,6 +30,8 @@ _LONGEST = 8.0
 _PIECE = 0.25
 _BAUDS = (9600, 115200, 19200, 38400, 4800, 2400)
 _TRIES = 2
+_PATIENT_PERIODS = 1.6
+"""Bytes came for so many periods and not one sound frame among them: it is worth trying something else."""
 
 
 def line_of(serial: Serial) -> LineSettings:
@@ -81,7 +83,10 @@ async def _frames(
 ) -> tuple[bytes, int, int]:
     """Bytes, sound frames and places where bytes had to be dropped, until `limit` or enough sound frames."""
     framer, heard, frames, drops = Framer(driver.framing), b"", 0, 0
+    hopeless = clock.monotonic() + _PATIENT_PERIODS * driver.period
     while frames < _ENOUGH and clock.monotonic() < limit:
+        if heard and not frames and clock.monotonic() > hopeless:
+            break
         piece = (await raw.exchange(b"", _PIECE, 0.0, 2000)).data
         heard += piece
         before = framer.dropped

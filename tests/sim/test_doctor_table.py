@@ -1,0 +1,68 @@
+"""The diagnosis table: faults are injected, the tool is run as a technician would, the right name must stand first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from hwsim.preload import PreloadError, library
+from sim.diagnosis.stage import Case, Seen, cases, line_of, run
+
+try:
+    library()
+except PreloadError as error:
+    pytest.skip(str(error), allow_module_level=True)
+
+SITES, CASES = cases()
+AT_ONCE = 4
+RIGHT = 0.95
+
+
+def played(chosen: Sequence[Case], tools: Sequence[str], folder: Path) -> list[Seen]:
+    """All chosen cases by all tools, a few at a time; the table is printed."""
+    jobs = [
+        (case, tool, folder / f"{number}-{tool}")
+        for number, case in enumerate(chosen)
+        for tool in tools
+        if tool == "doctor" or not case.doctor_only
+    ]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        seen = list(pool.map(lambda job: run(job[0], SITES, job[2], job[1]), jobs))
+    for each in seen:
+        print(line_of(each))
+    return seen
+
+
+def assert_honest(seen: Sequence[Seen]) -> None:
+    """No finding claims proof of what was not injected."""
+    assert [line_of(each) for each in seen if each.wrong_certainties()] == []
+
+
+def test_the_table_is_whole() -> None:
+    assert len(CASES) >= 60
+    assert len({case.name for case in CASES}) == len(CASES)
+    assert {"rtu", "tcp", "mbus", "stream", "uart", "i2c"} == {case.bus for case in CASES}
+    assert {"two faults at once", "intermittent", "another device at the right id"} <= {
+        case.row for case in CASES
+    }
+
+
+def test_a_few_of_the_table(tmp_path: Path) -> None:
+    chosen = [case for case in CASES if case.fast]
+    seen = played(chosen, ["doctor"], tmp_path)
+    assert_honest(seen)
+    assert [line_of(each) for each in seen if not each.right()] == []
+
+
+@pytest.mark.long
+def test_the_whole_table_with_doctor_and_probe(tmp_path: Path) -> None:
+    seen = played(CASES, ["doctor", "probe"], tmp_path)
+    right = sum(each.right() for each in seen)
+    slowest = max(each.seconds for each in seen)
+    print(f"{right} of {len(seen)} right, slowest {slowest:.1f} s")
+    assert_honest(seen)
+    wrong = [line_of(each) for each in seen if not each.right()]
+    assert right >= RIGHT * len(seen), wrong
