@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from lamppost.acquire.health import DEVICE, Health, State
 from lamppost.acquire.report import NO_FAULT, Counts, DeviceStatus, Fault, instant, next_try
 from lamppost.clock import Clock
 from lamppost.config.schema import DeviceSettings
+from lamppost.config.units import per_second
 from lamppost.errors import LinkError
 from lamppost.model import Instant, Quality, Reading, Sample
-from lamppost.quality.checks import Checker, absent
+from lamppost.quality.checks import Checker, Limits, absent
 from lamppost.quality.codes import quality
 from lamppost_drivers.contract import Driver, Point
 
@@ -24,6 +25,14 @@ def points_of(settings: DeviceSettings, driver: Driver) -> tuple[Point, ...]:
     """The points of a device that are read: all of its model, or those the site names, in the model's order."""
     wanted = settings.points
     return tuple(point for point in driver.points if not wanted or point.name in wanted)
+
+
+def _limits(settings: DeviceSettings, points: Iterable[Point]) -> Iterator[tuple[str, Limits]]:
+    """What the site says of its points, in their units and seconds."""
+    for point in points:
+        if (check := settings.check.get(point.name)) is not None:
+            step = None if check.max_step is None else per_second(check.max_step, point.unit)
+            yield point.name, Limits(step, check.stuck_after)
 
 
 class Device:
@@ -41,7 +50,7 @@ class Device:
         self.link = settings.link
         self.unit = settings.unit
         self.points = points_of(settings, driver)
-        self.checker = Checker(self.points)
+        self.checker = Checker(self.points, dict(_limits(settings, self.points)))
         self.health = Health(DEVICE, clock.monotonic())
         self.reason: Quality = _NO_RESPONSE
         """What its readings are marked with while it is not asked."""

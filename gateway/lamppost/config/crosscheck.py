@@ -19,6 +19,7 @@ from lamppost.config.schema import (
     Site,
     UplinkSettings,
 )
+from lamppost.config.units import per_second, units_for
 from lamppost_drivers.contract import Driver, RegisterMap
 
 MAX_READINGS_A_SECOND = 5_000
@@ -44,6 +45,7 @@ def crosscheck(site: Site, find: Callable[[str], Driver]) -> Iterator[Problem]:
         drivers.append(driver)
         if driver is not None:
             yield from _points(index, device, driver)
+            yield from _checks(index, device, driver)
             if link is not None:
                 yield from fits(index, device, driver, link)
     yield from taken_twice(site, drivers, links)
@@ -131,6 +133,25 @@ def _points(index: int, device: DeviceSettings, driver: Driver) -> Iterator[Prob
         if group not in groups:
             reason = f"model {device.model} has the poll groups {', '.join(groups)}"
             yield Problem(f"device[{index}].poll.{group}", "", reason, nearest(group, groups))
+
+
+def _checks(index: int, device: DeviceSettings, driver: Driver) -> Iterator[Problem]:
+    """Checks of points that are read, in their units."""
+    read = {p.name: p for p in driver.points if not device.points or p.name in device.points}
+    for name, check in device.check.items():
+        key = f"device[{index}].check.{name}"
+        if name not in read:
+            reason = f"no such point of {device.name} is read"
+            yield Problem(key, "", reason, nearest(name, read))
+        elif check.max_step is None and check.stuck_after is None:
+            yield Problem(key, "", "says nothing: write max_step, stuck_after or both")
+        elif check.max_step is not None and per_second(check.max_step, read[name].unit) is None:
+            units = ", ".join(f"{unit}/min" for unit in units_for(read[name].unit))
+            reason = f"{name} is in {read[name].unit}; write it in {units}"
+            yield Problem(f"{key}.max_step", shown(str(check.max_step)), reason)
+        if check.stuck_after is not None and check.stuck_after < 2 * device.every:
+            reason = f"shorter than two readings, {2 * device.every:g}s"
+            yield Problem(f"{key}.stuck_after", f"{check.stuck_after:g}s", reason)
 
 
 def _line_settings(site: Site, drivers: list[Driver | None]) -> Iterator[Problem]:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from lamppost.config.units import BrokerUrl, Bytes, Quantity, Seconds, Volume
+from lamppost.config.units import BrokerUrl, Bytes, PaceLimit, Quantity, Seconds, Volume
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
@@ -73,10 +73,13 @@ class RingSettings(_Table):
 
 
 class Aggregation(_Table):
-    """Windows close by event time; `grace` is how long a late sample is waited for."""
+    """Windows close by event time; `grace` is how long a late sample is waited for; `form` says how minimum, maximum,
+    newest value and count stand beside the mean in NGSI-LD.
+    """
 
     window: Seconds = Field(60.0, ge=1, le=86400)
     grace: Seconds = Field(2.0, ge=0, le=3600)
+    form: Literal["sub-properties", "datasets"] = "sub-properties"
 
 
 class Privacy(_Table):
@@ -229,6 +232,13 @@ LinkSettings: TypeAlias = Annotated[
 ]
 
 
+class PointCheck(_Table):
+    """When a point's value is doubted at this place: it changes faster than `max_step`, or not for `stuck_after`."""
+
+    max_step: PaceLimit | None = None
+    stuck_after: Seconds | None = Field(None, ge=1, le=30 * 86400)
+
+
 class DeviceSettings(_Table):
     """One physical thing at an address on a link."""
 
@@ -247,6 +257,7 @@ class DeviceSettings(_Table):
     every: Seconds = Field(10.0, ge=0.1, le=86400)
     poll: dict[str, Seconds] = Field(default_factory=dict)
     points: tuple[str, ...] = ()
+    check: dict[str, PointCheck] = Field(default_factory=dict)
     description: str = ""
     personal: bool = Field(False, strict=True)
 

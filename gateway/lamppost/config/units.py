@@ -71,6 +71,35 @@ def _amount(value: object) -> Amount:
     return Amount(float(found[1]), found[2])
 
 
+class Pace(NamedTuple):
+    """How fast something may change, such as 5 Cel/min."""
+
+    value: float
+    unit: str
+    per: str
+
+    def __str__(self) -> str:
+        return f"{self.value:g} {self.unit}/{self.per}"
+
+
+_PACE = re.compile(r"(\d+(?:\.\d+)?)\s*(\S*)\s*/\s*([a-z]+)")
+
+
+def per_second(pace: Pace, unit: str) -> float | None:
+    """A pace in `unit` a second, or None where it is one of something else."""
+    plain = Amount(pace.value, pace.unit or unit)
+    amount = in_unit(plain, unit)
+    return None if amount is None else amount / _SECONDS[pace.per]
+
+
+def _pace(value: object) -> Pace:
+    found = _PACE.fullmatch(value) if isinstance(value, str) else None
+    if found is None or float(found[1]) <= 0 or found[3] not in _SECONDS:
+        raise ValueError('write a number above zero with its unit and a time, such as "5 Cel/min"')
+    return Pace(float(found[1]), found[2], found[3])
+
+
+PaceLimit = Annotated[Pace, BeforeValidator(_pace), PlainSerializer(str)]
 Quantity = Annotated[Amount, BeforeValidator(_amount), PlainSerializer(str)]
 Seconds = Annotated[float, BeforeValidator(_seconds), PlainSerializer(lambda v: f"{v:g}s")]
 Bytes = Annotated[int, BeforeValidator(_bytes), PlainSerializer(lambda v: f"{v // 1024}KiB")]

@@ -4,7 +4,7 @@ import asyncio
 import math
 import struct
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -19,7 +19,7 @@ from lamppost.acquire.poller import ModbusPoller
 from lamppost.acquire.port import Port
 from lamppost.acquire.report import BusStatus
 from lamppost.acquire.schedule import phases
-from lamppost.config.schema import DeviceSettings
+from lamppost.config.schema import DeviceSettings, PointCheck
 from lamppost.links.modbus_link import ModbusLink
 from lamppost.model import Sample
 from lamppost_drivers.contract import (
@@ -72,6 +72,7 @@ class Bench:
         slow: float = 10.0,
         points: tuple[str, ...] = (),
         driver: RegisterMap | None = None,
+        check: Mapping[str, PointCheck] | None = None,
     ) -> None:
         driver = driver or METER
         self.clock = clock
@@ -80,7 +81,13 @@ class Bench:
         found = []
         for unit in link.units:
             settings = DeviceSettings.model_construct(
-                name=f"m{unit}", model="meter", link="bus", unit=unit, every=every, points=points
+                name=f"m{unit}",
+                model="meter",
+                link="bus",
+                unit=unit,
+                every=every,
+                points=points,
+                check=dict(check or {}),
             )
             device = Device(settings, driver, clock, self.samples.append)
             found.append(MapDevice(device, driver, every, {"slow": slow}))
@@ -426,6 +433,31 @@ def test_a_lease_pauses_polling_between_requests_and_marks_it() -> None:
         await polling
         assert bench.reasons("m1", 11, 20) == {"maintenance": 9}
         assert set(bench.reasons("m1", 21)) == {"good"}
+
+    run(main)
+
+
+def test_the_site_says_when_a_value_is_doubted() -> None:
+    check = {"voltage": PointCheck.model_validate({"max_step": "60 V/min", "stuck_after": "20s"})}
+
+    async def main(clock: VirtualClock) -> None:
+        bench = Bench(clock, link(units=2), slow=1000.0, check=check)
+        cells = bench.link.units[1].cells
+
+        def becomes(volts: float) -> Callable[[], None]:
+            return lambda: cells.update(enumerate(float_words(volts)))
+
+        await bench.poll(
+            60.0, (10.5, becomes(231.4)), (15.5, becomes(228.0)), (16.5, becomes(228.9))
+        )
+        assert bench.reasons("m1", 0, 15.4) == {"good": 16}  # 0.9 V within a second is credible
+        assert bench.reasons("m1", 15.5, 16.4) == {"step": 1}
+        assert bench.reasons("m1", 16.5, 37.4) == {"good": 21}
+        assert set(bench.reasons("m1", 38, 60)) == {"stuck"}
+        assert bench.reasons("m2", 21.6, 60).keys() == {"stuck"}
+        newest = [s for s in bench.samples if s.device == "m1" and len(s.readings) == 3][-1]
+        assert newest.readings[0].value == pytest.approx(228.9)  # doubted, and kept
+        assert {r.quality.reason for r in newest.readings[1:]} == {"good"}
 
     run(main)
 
