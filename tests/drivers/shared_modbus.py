@@ -163,7 +163,12 @@ SUNSPEC = {
     "getAtmosphericPressure": "pressure", "getWindSpeed": "wind.speed", "getWindDirection": "wind.direction",
     "getRainAccumulation": "rain", "getSnowAccumulation": "snow", "getElectricField": "electric_field",
     "getSurfaceWetness": "surface_wetness", "getSoilMoisture": "soil_moisture",
-    "getBackOfModuleTemperature": "temperature.module",
+    "getBackOfModuleTemperature": "temperature.module", "getLatitude": "latitude", "getLongitude": "longitude",
+}  # fmt: skip
+REPEATED = {
+    "getInclineX": "tilt.{}.x", "getInclineY": "tilt.{}.y", "getInclineZ": "tilt.{}.z",
+    "getIrradiance": "reference.{}.irradiance", "getCurrent": "reference.{}.current",
+    "getVoltage": "reference.{}.voltage", "getTemperature": "reference.{}.temperature",
 }  # fmt: skip
 LINES = {
     "VoltagePhaseAPhaseB": "voltage.l1_l2", "VoltagePhaseBPhaseC": "voltage.l2_l3",
@@ -258,7 +263,11 @@ def of_readings(row: Row, values: Values, inverter: bool) -> Iterator[Pair]:
             continue
         getter = re.search(r"(get\w+)\(\)", key)
         line = re.search(r"ModelRegister\.(\w+)", key)
-        if line and line[1] in LINES:
+        numbered = re.search(r"(?:Incline|ReferencePoint) (\d)", key)
+        if numbered and getter and getter[1] in REPEATED:
+            name = REPEATED[getter[1]].format(numbered[1])
+            yield Pair(key, values.get(name), want, _rounding(want))
+        elif line and line[1] in LINES:
             yield Pair(key, values.get(LINES[line[1]]), want, _rounding(want))
         elif getter and getter[1] in SUNSPEC:
             yield from _reading(key, values, SUNSPEC[getter[1]], want, inverter)

@@ -148,6 +148,27 @@ SMALL_WEATHER = (
     *_run(3, "temperature.module temperature", "int16", "Cel", CELSIUS, None, 0.1),
     *_run(5, "wind.speed", "uint16", "m/s", (0, 75)),
 )
+_AXES = "tilt.{0}.x tilt.{0}.y tilt.{0}.z"
+TILT = tuple(  # model 304: one row of three angles a sensor; the first two sensors
+    register
+    for number, offset in ((1, 2), (2, 8))
+    for register in _run(offset, _AXES.format(number), "int32", "deg", (-360, 360), None, 0.01)
+)
+PLACE = (
+    *_run(32, "latitude", "int32", "deg", (-90, 90), None, 1e-7),
+    *_run(34, "longitude", "int32", "deg", (-180, 180), None, 1e-7),
+    *_run(36, "altitude", "int32", "m", (-500, 9000)),
+)
+REFERENCE = tuple(  # model 306: a reference cell in seven registers; the first two of them
+    register
+    for number, offset in ((1, 2), (2, 9))
+    for register in (
+        *_run(offset, f"reference.{number}.irradiance", "uint16", "W/m2", (0, 2000)),
+        *_run(offset + 1, f"reference.{number}.current", "int32", "A", AMPS, None, 0.01),
+        *_run(offset + 3, f"reference.{number}.voltage", "int32", "V", VOLTS, None, 0.01),
+        *_run(offset + 5, f"reference.{number}.temperature", "int32", "Cel", CELSIUS, None, 0.1),
+    )
+)
 
 INVERTERS: Mapping[int, tuple[Register, ...]] = {
     **dict.fromkeys((101, 102, 103), INTEGER_INVERTER),
@@ -158,7 +179,8 @@ METERS: Mapping[int, tuple[Register, ...]] = {
     **dict.fromkeys((211, 212, 213, 214), FLOAT_METER),
 }
 WEATHERS: Mapping[int, tuple[Register, ...]] = {
-    302: IRRADIANCE, 303: MODULE_TEMPERATURE, 307: WEATHER, 308: SMALL_WEATHER,
+    302: IRRADIANCE, 303: MODULE_TEMPERATURE, 304: TILT, 305: PLACE, 306: REFERENCE, 307: WEATHER,
+    308: SMALL_WEATHER,
 }  # fmt: skip
 
 
