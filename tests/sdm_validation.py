@@ -34,6 +34,8 @@ def key_values(entity: dict[str, Any]) -> dict[str, Any]:
     for name, attribute in entity.items():
         if name in ("id", "type") or name.startswith(OWN):
             continue
+        if isinstance(attribute, list):  # of several instances the one without a datasetId
+            (attribute,) = [instance for instance in attribute if "datasetId" not in instance]
         value = attribute["object"] if attribute["type"] == "Relationship" else attribute["value"]
         if isinstance(value, dict) and "@value" in value:
             value = value["@value"]

@@ -458,6 +458,7 @@ def _plan(site: Site, registry: Registry) -> SitePlan:
         place=(place.longitude, place.latitude) if place else None,
         source=site.site.source,
         data_provider=site.site.data_provider,
+        datasets=site.aggregate.form == "datasets",
         devices=tuple(
             DevicePlan(
                 name=device.name,

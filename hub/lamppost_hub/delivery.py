@@ -108,15 +108,21 @@ def _whole(number: object) -> int:
 
 
 def measured(entities: Iterable[Entity]) -> Iterator[Instance]:
-    """Every attribute instance that counts readings."""
+    """Every attribute instance that counts readings, and the aggregates beside it, which count none."""
     for entity in entities:
         for name, attribute in entity.items():
             if name in _HEAD:
                 continue
             for content in instances_of(attribute):
-                if isinstance(content, dict) and COUNT in content:
+                if isinstance(content, dict) and (COUNT in content or _aside(content)):
                     dataset = str(content.get("datasetId", ""))
-                    yield Instance(entity["id"], name, dataset, _number(content[COUNT]), content)
+                    count = _number(content[COUNT]) if COUNT in content else 0
+                    yield Instance(entity["id"], name, dataset, count, content)
+
+
+def _aside(content: dict[str, Any]) -> bool:
+    """An aggregate that stands beside its attribute's value as an instance of its own."""
+    return "datasetId" in content and "observedAt" in content
 
 
 def readings_in(entities: Iterable[Entity]) -> int:

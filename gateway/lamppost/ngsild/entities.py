@@ -17,6 +17,7 @@ from typing import TypeAlias
 
 from lamppost.model import Gap, Severity, TimeQuality, Window
 from lamppost.ngsild import vocabulary as v
+from lamppost.ngsild.datasets import spread
 from lamppost.ngsild.devices import device_entities, model_entities
 from lamppost.ngsild.normalized import (
     Attribute,
@@ -95,6 +96,8 @@ def entities_of(
     fixed = whereabouts(plan)
     since = {device.name: device.metering_since for device in plan.devices}
     entities = [_entity(f, plan.gateway, fixed, since.get(f.device)) for f in filling.values()]
+    if plan.datasets:
+        entities = [spread(entity) for entity in entities]
     return entities + gap_entities(plan.gateway, gaps, epoch)
 
 

@@ -25,7 +25,10 @@ class DevicePlan:
 
 @dataclass(frozen=True, slots=True)
 class SitePlan:
-    """One gateway and its devices. `place` is (longitude, latitude) in degrees, WGS 84."""
+    """One gateway and its devices. `place` is (longitude, latitude) in degrees, WGS 84.
+
+    `datasets`: aggregates are instances with a datasetId, not sub-properties.
+    """
 
     gateway: str
     place: tuple[float, float] | None = None
@@ -33,6 +36,7 @@ class SitePlan:
     data_provider: str = ""
     devices: tuple[DevicePlan, ...] = ()
     description: str = ""
+    datasets: bool = False
 
 
 @dataclass(frozen=True, slots=True)

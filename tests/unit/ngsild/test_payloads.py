@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -182,6 +183,17 @@ def test_a_payload_fits_its_schema(case: Case) -> None:
     entities = entities_of(windows, plan(*points))
     assert [key_values(e)["type"] for e in entities] == [model]
     assert problems(entities[0]) == []
+
+
+@pytest.mark.parametrize("case", CASES, ids=names)
+def test_a_payload_with_datasets_fits_its_schema_and_expands_to_itself(case: Case) -> None:
+    model, points, windows = case
+    (entity,) = entities_of(windows, replace(plan(*points), datasets=True))
+    assert key_values(entity)["type"] == model
+    assert problems(entity) == []
+    (plain,) = entities_of(windows, plan(*points))
+    assert key_values(entity) == key_values(plain)
+    assert set(expand(entity)) == set(expand(plain))
 
 
 @pytest.mark.parametrize("case", CASES, ids=names)
