@@ -13,6 +13,12 @@ from lamppost import __version__
 from lamppost.errors import LamppostError, TrustError
 
 COMMANDS = {
+    "uplink": ("lamppost.cli.uplink", "batches to the hub: status, test, tail"),
+    "net": ("lamppost.cli.net", "the way to the hub: check, modem"),
+    "maint": ("lamppost.cli.maint", "tell the hub that somebody works here"),
+    "logs": ("lamppost.cli.logs", "what the gateway program wrote"),
+    "identity": ("lamppost.cli.identity", "which gateway this is, for a label or a phone"),
+    "clock": ("lamppost.cli.clock", "the time: show, wait"),
     "buffer": ("lamppost.cli.buffer", "what the ring holds, and what the hub has proved"),
     "bus": ("lamppost.cli.bus", "links: list, scan, probe, sniff, soak, raw"),
     "config": ("lamppost.cli.config", "what runs, what was tried; check, test, rollback"),
@@ -20,7 +26,6 @@ COMMANDS = {
     "doctor": ("lamppost.cli.doctor", "every check; what is wrong, why, and what to do"),
     "enrol": ("lamppost.cli.enrol", "make this gateway's keys and join a hub"),
     "explain": ("lamppost.cli.explain", "the page of a finding, without a network"),
-    "key": ("lamppost.cli.key", "where the key is; a token or a credential for it"),
     "key": ("lamppost.cli.key", "where the key is; a token or a credential for it"),
     "refused": ("lamppost.cli.refused", "direct mode: what the context broker would not take"),
     "firstboot": ("lamppost.cli.firstboot", "become the gateway that the card's seed names"),

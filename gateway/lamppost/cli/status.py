@@ -50,6 +50,10 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     )
     yield from _ring(found)
     yield from _uplink(found["uplink"])
+    if working := found.get("maintenance"):
+        yield from wrapped(
+            f"{working['reason']} ({working['by']}); lamppost maint stop", "maint   "
+        )
     for alert in found.get("alerts", ()):
         yield from wrapped(_alert(alert), "alert   ")
     devices = found["devices"]

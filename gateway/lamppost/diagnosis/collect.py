@@ -37,6 +37,8 @@ class Sources:
     probe: bool = True
     seconds: float = LONGEST
     dial: float = network.DIAL
+    tries: int = 1
+    """How often the hub's port is tried."""
 
 
 async def collect(
@@ -59,6 +61,7 @@ async def collect(
         daemon=daemon if "host" in wanted else None,
         status=status,
         config=config if wanted & {"config", "bus", "net", "uplink", "clock"} else None,
+        generations=generations(status or {}),
         clock=program.clock(sources.state, clock, (status or {}).get("clock", "")),
     )
     host, port = config.host, config.port
@@ -117,7 +120,9 @@ def _net(host: str, port: int, wanted: set[str], sources: Sources, tell: Tell) -
     found: dict[str, Any] = {}
     if wanted & {"net", "uplink"}:
         tell(f"reaching {host or 'the network'}")
-        found["net"] = network.net(host, port, root=sources.root, wait=sources.dial)
+        found["net"] = network.net(
+            host, port, tries=sources.tries, root=sources.root, wait=sources.dial
+        )
     if "modem" in wanted:
         found["modem"] = network.modem(network.default_route(sources.root))
     return found
@@ -153,6 +158,18 @@ async def _lines(
             return []
         access = leased()
     return await Examiner(site, registry, access, clock, tell, sources.seconds).links(names)
+
+
+def generations(status: dict[str, Any]) -> dict[str, Any]:
+    """What became of the newest configuration, where that was not what the operator wanted."""
+    told = status.get("configuration") or {}
+    found: dict[str, Any] = {}
+    last, refused = told.get("last") or {}, told.get("refused") or {}
+    if last.get("outcome") == "reverted":
+        found["reverted"] = {"number": last.get("number", 0), "why": last.get("reason", "")}
+    if refused:
+        found["refused"] = f"{refused.get('code', '')}: {refused.get('reason', '')}"
+    return found
 
 
 def troubled(status: dict[str, Any]) -> list[str]:
