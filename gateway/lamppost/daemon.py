@@ -42,6 +42,7 @@ from lamppost.ring.offloop import OffLoop
 from lamppost.rings import Rings
 from lamppost.status.control import Control
 from lamppost.status.lending import Lending
+from lamppost.status.maintenance import Maintenance
 from lamppost.status.notify import notify, watchdog_interval
 from lamppost.status.report import alert_report, buffer_report, report
 from lamppost.timeline import Timeline
@@ -163,9 +164,15 @@ class Daemon:
         self._renewal = Renewal(
             state / "identity", board_serial(), clock, self._utc, self._adopt_identity
         )
+        self._maintenance = Maintenance(state / "maintenance.json", clock)
         self._control = Control(
             socket,
-            {"status": self._status, "buffer": self._buffer} | answers(self._agent, generations),
+            {
+                "status": self._status,
+                "buffer": self._buffer,
+                "maintenance": self._maintenance.answer,
+                **answers(self._agent, generations),
+            },
             {"lease": Lending(self._acquisition.leases).talk},
         )
 
@@ -408,7 +415,12 @@ class Daemon:
         )
         standing = self._alerts.standing() if self._alerts is not None else ()
         alerts = alert_report(standing, self._clock.now())
-        return {**found, "alerts": alerts, "configuration": self._agent.status()}
+        return {
+            **found,
+            "alerts": alerts,
+            "configuration": self._agent.status(),
+            "maintenance": self._maintenance.report(),
+        }
 
     def _buffer(self, _: Mapping[str, Any]) -> dict[str, Any]:
         found = buffer_report(self._ring.stats(), self._ring.head(), via="daemon")
