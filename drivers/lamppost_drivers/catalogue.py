@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from lamppost_drivers.contract import (
     BroadcastDriver,
@@ -20,9 +20,26 @@ _HEAD = """# Devices
 
 This page is made from the drivers: `python -m lamppost_drivers.catalogue`. Do not edit it by hand.
 
-A *model* is what a site file names. Each model has test vectors; `lamppost device selftest` runs them on a gateway.
-Points marked ↑ are counters. How to add a device of your own: [add a device](../how-to/add-a-device.md).
+A *model* is what a site file names. Each model has test vectors; `lamppost device selftest` runs them on a gateway,
+`lamppost device sim` lets a simulated device answer with them. Points marked ↑ are counters. How to add a device of
+your own: [add a device](../how-to/add-a-device.md).
+
+*Status* says how far a model is proved. **captures**: it decodes bytes that others recorded from real devices, with
+the values that they saw. **data sheet**: its vectors are worked by hand from the maker's document. **simulated**:
+there are no bytes to prove; it is tested on simulated pins.
 """
+CAPTURED: Mapping[str, int] = {
+    "bme280": 1, "dsmr": 7, "dsmr2": 1, "hpma115s0": 2, "mbus-electricity": 24, "mbus-gas": 2, "mbus-heat": 20,
+    "mbus-meter": 7, "mbus-water": 15, "mcu680": 6, "mh-z19b": 3, "pm3255": 1, "pms5003": 4, "pms5003t": 9,
+    "ruuvi": 21, "sdm120": 1, "sds011": 2,
+}  # fmt: skip
+"""How many recordings of real devices, kept outside of this repository, a model decodes rightly; a test counts them."""
+CAPTURED_TOGETHER: Mapping[str, int] = {
+    "sunspec-inverter": 14,
+    "sunspec-meter": 14,
+    "sunspec-weather": 14,
+}
+"""The same where recordings are counted for a family of models."""
 _KINDS = {
     RegisterMap: "Modbus",
     StreamDriver: "Serial sensors that talk on their own",
@@ -48,6 +65,33 @@ def connection(driver: Driver) -> str:
             return "advertisements, passive"
         case PulseDriver():
             return f"{driver.per_pulse:g} {driver.total.unit} a pulse, debounce {driver.debounce * 1000:g} ms"
+
+
+def status(driver: Driver) -> str:
+    """How far a driver is proved: captures, data sheet, simulated, or no vector."""
+    proved = driver.model in CAPTURED or driver.model in CAPTURED_TOGETHER
+    if proved and driver == LIBRARY.get(
+        driver.model
+    ):  # a site's own map may have the name of one of ours
+        return "captures"
+    if isinstance(driver, PulseDriver):
+        return "simulated"
+    return "data sheet" if driver.vectors else "no vector"
+
+
+def evidence(driver: Driver) -> str:
+    """Status and vectors in a sentence."""
+    vectors = () if isinstance(driver, PulseDriver) else driver.vectors
+    refused = sum(vector.expect is None for vector in vectors)
+    said = f"Status: {status(driver)}"
+    if driver.model in CAPTURED:
+        said += f" ({CAPTURED[driver.model]})"
+    elif driver.model in CAPTURED_TOGETHER:
+        said += f" ({CAPTURED_TOGETHER[driver.model]} of the family)"
+    if not vectors:
+        return said
+    said += f"; {len(vectors)} vector{'s' * (len(vectors) > 1)}"
+    return f"{said}, {refused} to be refused" if refused else said
 
 
 def points(driver: Driver) -> str:
@@ -87,16 +131,27 @@ def section(title: str, drivers: list[Driver]) -> Iterator[str]:
             yield f"- {caveat}"
         if about.caveats:
             yield ""
-        yield f"Source: {about.source}.\n"
+        yield f"{evidence(driver)}. Source: {about.source}.\n"
 
 
 def catalogue(library: Library = LIBRARY) -> str:
     """The whole page."""
     drivers = [library[model] for model in library.models()]
-    lines = [_HEAD, f"{len(drivers)} models.\n"]
+    lines = [_HEAD, *_counts(drivers)]
     for kind, title in _KINDS.items():
         lines += section(title, [driver for driver in drivers if isinstance(driver, kind)])
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _counts(drivers: list[Driver]) -> Iterator[str]:
+    """A table: how many models of each kind, by status."""
+    words = ("captures", "data sheet", "simulated")
+    yield f"| {len(drivers)} models | {' | '.join(words)} |"
+    yield "|---" * 4 + "|"
+    for kind, title in _KINDS.items():
+        found = [status(driver) for driver in drivers if isinstance(driver, kind)]
+        yield f"| {title}: {len(found)} | {' | '.join(str(found.count(word)) for word in words)} |"
+    yield ""
 
 
 if __name__ == "__main__":

@@ -15,9 +15,12 @@ import pytest
 
 from drivers import shared_air, shared_modbus, shared_telegrams
 from drivers.verdict import NotClaimed, Pair, Row, Verdict, judge
+from lamppost.cli.captured_row import model_of
+from lamppost_drivers.catalogue import CAPTURED, CAPTURED_TOGETHER
 from lamppost_drivers.contract import Absent, FrameError, Values
 from lamppost_drivers.electricity import sunspec as walker
 from lamppost_drivers.electricity.sunspec_models import INVERTERS
+from lamppost_drivers.library import LIBRARY
 from lamppost_drivers.mbus.records import Header, Record, Telegram
 from shared_folder import shared_path, vectors
 
@@ -211,3 +214,25 @@ def test_family_through_the_command(
     assert wrong == []
     assert [verdict for verdict in verdicts if verdict.outcome == "failed"] == []
     assert count["not claimed"] <= NOT_CLAIMED.get(family, 0)
+
+
+RECORDED = (
+    "air/plantower", "air/nova_sds", "air/winsen", "air/honeywell_hpma", "air/mcu680", "air/bosch", "modbus/meter_dump",
+    "mbus", "dsmr_p1", "ble/ruuvi",
+)  # fmt: skip
+"""Families that hold recordings of real devices; the others were made by the authors of their sources."""
+
+
+@pytest.mark.shared
+def test_the_device_list_counts_recordings_rightly(
+    answered: dict[str, list[tuple[Answer, Row]]],
+) -> None:
+    counted: Counter[str] = Counter()
+    for family in RECORDED:
+        for answer, row in answered[family]:
+            if answer.get("readings") and judged(answer, row, family).outcome == "passed":
+                known = answer["raw"].get("model") or ("ruuvi" if family == "ble/ruuvi" else None)
+                counted[known or model_of(row, LIBRARY.find).model] += 1
+    assert dict(counted) == CAPTURED
+    sunspec = [judged(a, row, "modbus/sunspec").outcome for a, row in answered["modbus/sunspec"]]
+    assert set(CAPTURED_TOGETHER.values()) == {sunspec.count("passed")}

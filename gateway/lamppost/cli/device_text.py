@@ -7,21 +7,10 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lamppost_drivers.catalogue import connection
+from lamppost_drivers.catalogue import connection, status
 from lamppost_drivers.contract import Driver, PulseDriver, RegisterMap
 
 WIDTH = 80
-_CAPTURED = ("captur", "read from", "bench", "field", "dump")
-
-
-def status(driver: Driver) -> str:
-    """How far a driver is proved, by the provenance of its vectors."""
-    if isinstance(driver, PulseDriver):
-        return "data sheet"
-    notes = [vector.note.lower() for vector in driver.vectors]
-    if any(word in note for note in notes for word in _CAPTURED):
-        return "captures"
-    return "data sheet" if notes else "no vector"
 
 
 def described(driver: Driver) -> dict[str, Any]:
