@@ -15,6 +15,7 @@ from lamppost.aggregate import Carry, Deferred, reduce_windows
 from lamppost.aggregate.parts import settle_parts, widened
 from lamppost.envelope.identity import Identity
 from lamppost.envelope.seal import GENESIS, Header, Sealed, plain, seal
+from lamppost.errors import StoreError
 from lamppost.model import Batch, Instant, Severity, Span, Window
 from lamppost.ngsild.entities import Entity, device_entities, entities_of
 from lamppost.ngsild.personal import Personal, carried_entities
@@ -53,6 +54,7 @@ class Outbound:
         self._timeline = timeline
         self._width = self._least_width = round(window * 1e9)
         self._grace = round(grace * 1e9)
+        self._refused: int | None = None  # so many batches in flight were too many for the ring
         self._portions = Portions(timeline, self._width, reduction)
 
     def seal_due(
@@ -69,10 +71,18 @@ class Outbound:
         Without an identity (direct mode) they are compressed only. Returns how many were sealed. Each is durable in
         the ring when this returns.
         """
+        if self._refused is not None and len(ring.held()) >= self._refused:
+            return 0  # as many batches in flight as the ring has room for
+        self._refused = None
         until = self._until(now, flush)
         sealed = 0
-        while sealed < at_most and self._seal_next(ring, identity, until):
-            sealed += 1
+        try:
+            while sealed < at_most and self._seal_next(ring, identity, until):
+                sealed += 1
+        except StoreError as full:
+            if full.code != "ring.held-full":
+                raise
+            self._refused = len(ring.held())
         return sealed
 
     def pace(self, *, readings: int, window: float) -> None:

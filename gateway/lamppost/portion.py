@@ -24,7 +24,7 @@ log = logging.getLogger("lamppost.portion")
 
 READ_BYTES = 256 * 1024
 BATCH_READINGS = 4_000  # a backlog goes out in batches of at least this many, cut at a window's end
-BATCH_PARTS = 2_000  # coarse windows in a batch, about
+BATCH_PARTS = 1_000  # coarse windows in a batch, about
 UNREADABLE = "unreadable"
 
 
@@ -93,13 +93,11 @@ class Portions:
         missing = ring.gaps(after)
         groups = self._groups(ring, after, missing)
         coarse = next(groups, None)
-        stop = coarse.span.first if coarse else None
-        portion = self._raw(ring, after, until, stop)
-        if coarse is None or portion is not None:
-            return portion
-        first = next(_records(ring, after), None)
-        if first is not None and first.span.first < coarse.span.first:
-            return None  # it is not due; nothing overtakes it
+        if coarse is None:
+            return self._raw(ring, after, until, None)
+        first = ring.read(after, 1)
+        if first and first[0].span.first < coarse.span.first:
+            return self._raw(ring, after, until, coarse.span.first)
         return self._coarse(ring, after, [coarse, *self._more(ring, coarse, groups)], until)
 
     # -- as it was read ----------------------------------------------------------------------------
@@ -213,9 +211,12 @@ class Portions:
 
 
 def _records(ring: Ring, after: int) -> Iterator[Stored]:
-    while stored := ring.read(after, READ_BYTES):
+    """Records behind `after`: few at first, for often few are needed."""
+    limit = READ_BYTES // 64
+    while stored := ring.read(after, limit):
         yield from stored
         after = stored[-1].span.last
+        limit = min(limit * 4, READ_BYTES)
 
 
 def _sample(record: Stored) -> Sample | None:
