@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from lamppost.ota.refusal import ConfigRefused
 
 MAX_STEPS = 16
 PLACES = 10_000
+RAMP = 3600  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,20 @@ def place_of(rollout: str, gateway: str) -> int:
 
 
 def turn(terms: Terms, gateway: str) -> int | None:
-    """UTC seconds from which the gateway may take it; None where no step reaches it."""
-    place = place_of(terms.rollout, gateway)
-    return min((step.at for step in terms.steps if place < step.share), default=None)
+    """UTC seconds from which the gateway may take it; None where no step reaches it.
+
+    The gateways of a step do not begin at once but, in the order of their places, within RAMP or half the time to the
+    next step: a fault then shows while few have it. A roll-out of a single step has no ramp.
+    """
+    place, below = place_of(terms.rollout, gateway), 0
+    for step, after in itertools.zip_longest(terms.steps, terms.steps[1:]):
+        if place < step.share:
+            ramp = min(RAMP, (after.at - step.at) // 2) if after else RAMP
+            if len(terms.steps) == 1 or step.share <= below:
+                ramp = 0
+            return step.at + ramp * (place - below) // max(step.share - below, 1)
+        below = step.share
+    return None
 
 
 def read_terms(custom: object) -> Terms:

@@ -16,6 +16,7 @@ Steps: TypeAlias = list[list[int]]
 _STEP = re.compile(r"\s*([0-9]{1,3}(?:\.[0-9]{1,2})?)\s*%\s*@\s*(\S+)\s*")
 _UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 PLACES = 10_000  # signed JSON knows no fractions
+RAMP = 3600  # seconds in which the gateways of a step begin one after another
 
 
 def read_steps(text: str, utc: int) -> Steps:
@@ -69,6 +70,12 @@ def place_of(rollout: str, gateway: str) -> int:
 
 
 def due(steps: Sequence[Sequence[int]], rollout: str, gateway: str) -> int | None:
-    """UTC seconds from which a gateway may take it; None where no step reaches it."""
-    place = place_of(rollout, gateway)
-    return min((at for share, at in steps if place < share), default=None)
+    """UTC seconds from which a gateway may take it; None where no step reaches it: as the gateway computes it."""
+    place, below = place_of(rollout, gateway), 0
+    for (share, at), after in itertools.zip_longest(steps, steps[1:]):
+        if place < share:
+            ramp = min(RAMP, (after[1] - at) // 2) if after else RAMP
+            ramp = 0 if len(steps) == 1 else ramp
+            return at + ramp * (place - below) // (share - below)
+        below = share
+    return None

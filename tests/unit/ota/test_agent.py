@@ -16,8 +16,9 @@ from fakes.publishing import DAY, World
 from fakes.virtual_clock import VirtualClock, run
 from lamppost.ota.health import Vitals
 from lamppost.ota.refusal import ConfigUnfit
-from lamppost.ota.rollout import place_of
+from lamppost.ota.rollout import Step, Terms, place_of, turn
 from lamppost.ota.sources import FolderSource
+from lamppost_hub.publish.schedule import due
 from lamppost_hub.publish.schedule import place_of as place_at_hub
 
 OLD, NEW, NEWER = b"interval = 10\n", b"interval = 20\n", b"interval = 30\n"
@@ -277,7 +278,7 @@ def test_its_turn_its_window_and_a_hold(tmp_path: Path) -> None:
         town.publish(NEW, steps=steps)
         await town.settled(4900)
         assert (town.gateway.serial(), town.gateway.status()["waits"]) == (1, "not its turn")
-        await town.settled(200)
+        await town.settled(town.gateway.status()["turn"] - now - 4900 + 40)
         assert town.gateway.serial() == 2, "it wakes at its turn"
 
     lived(tmp_path, story)
@@ -481,6 +482,21 @@ def test_tried_here_and_rolled_back_here(tmp_path: Path) -> None:
     lived(tmp_path, story)
 
 
-def test_hub_and_gateway_compute_the_same_place() -> None:
-    for number in range(200):
-        assert place_of("harbour-7", f"gw-{number}") == place_at_hub("harbour-7", f"gw-{number}")
+@pytest.mark.parametrize(
+    "steps", [[[10_000, 100]], [[500, 0], [2500, 86400], [10_000, 90000]], [[100, 50]]]
+)
+def test_hub_and_gateway_compute_the_same_turn(steps: list[list[int]]) -> None:
+    terms = Terms(7, "harbour-7", tuple(Step(share, at) for share, at in steps))
+    for number in range(500):
+        gateway = f"gw-{number}"
+        assert place_of("harbour-7", gateway) == place_at_hub("harbour-7", gateway)
+        assert turn(terms, gateway) == due(steps, "harbour-7", gateway)
+
+
+def test_the_gateways_of_a_step_begin_one_after_another() -> None:
+    terms = Terms(7, "r", (Step(500, 0), Step(2500, 86400), Step(10_000, 90000)))
+    turns = {place_of("r", g): turn(terms, g) or 0 for g in (f"gw-{n}" for n in range(2000))}
+    assert [turns[place] for place in sorted(turns)] == sorted(turns.values())
+    second = [at for place, at in turns.items() if 500 <= place < 2500]
+    assert 86400 <= min(second) < 86500
+    assert 88100 < max(second) < 86400 + 1800
