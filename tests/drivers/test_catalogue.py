@@ -28,8 +28,8 @@ def test_every_model_has_its_paragraph() -> None:
 
 NAMED = (
     "sdm120", "sdm220", "sdm230", "sdm630", "sdm72d-m", "iem3255", "pm3255", "pm5110", "em24", "em340", "em111",
-    "abb-b23", "pac2200", "mag6000", "umg96", "or-we-504", "or-we-514", "or-we-516", "pzem004t", "dtsu666", "multical602",
-    "multical603", "ifc300", "lx80", "xm9505", "senseair-s8",
+    "abb-b23", "pac2200", "mag6000", "umg96", "or-we-504", "or-we-514", "or-we-516", "pzem004t", "dtsu666",
+    "multical602", "multical603", "ifc300", "lx80", "xm9505", "senseair-s8",
 )  # fmt: skip
 """Maps for what cities use most: meters of electricity, heat and water, a flow, a level, a rain and a CO2 sensor."""
 
