@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
@@ -23,7 +24,7 @@ from lamppost_drivers.contract import (
 )
 from lamppost_drivers.electricity import p1
 from lamppost_drivers.framing import Framer, MbusFraming, ShdlcFraming
-from lamppost_drivers.library import LIBRARY
+from lamppost_drivers.library import _CODE, LIBRARY
 from lamppost_drivers.mbus import meter
 from lamppost_drivers.mbus.frame import answer
 from lamppost_drivers.mbus.records import telegram
@@ -61,13 +62,15 @@ def mutated(chance: random.Random, seeds: list[bytes]) -> bytes:
     return bytes(data[:2000])
 
 
-def quiet(function: Callable[[bytes], object], data: bytes, seed: int) -> None:
+def quiet(function: Callable[[bytes], object], data: bytes, seed: int) -> bool:
+    """Whether it was taken for sound; any other exception than FrameError fails."""
     try:
         function(data)
     except FrameError:
-        pass
+        return False
     except Exception as error:
         raise AssertionError(f"seed {seed}: {type(error).__name__} on {data.hex()}") from error
+    return True
 
 
 def seals(data: bytes) -> bytes:
@@ -119,11 +122,16 @@ DECODERS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
 }
 
 
-def decoders(name: str, count: int, seed: int) -> None:
+def decoders(name: str, count: int, seed: int) -> int:
+    """How many of so many mutated frames were taken for sound."""
     function, seeds = DECODERS[name]
     chance = random.Random(seed)
-    for _ in range(count):
-        quiet(function, mutated(chance, seeds), seed)
+    return sum(quiet(function, mutated(chance, seeds), seed) for _ in range(count))
+
+
+def tell(capsys: pytest.CaptureFixture[str], family: str, frames: int, sound: int) -> None:
+    with capsys.disabled():
+        print(f"\n{family:20} {frames:9,} mutated frames, {sound:9,} of them sound", end="")
 
 
 @pytest.mark.parametrize("name", DECODERS)
@@ -133,25 +141,26 @@ def test_decoders_refuse_with_frame_error_only(name: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", DECODERS)
-def test_decoders_a_million_times(name: str) -> None:
-    decoders(name, MANY, 20262)
+def test_decoders_a_million_times(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    tell(capsys, name, MANY, decoders(name, MANY, 20262))
 
 
-def streams(driver: StreamDriver, count: int, seed: int) -> None:
+def streams(driver: StreamDriver, count: int, seed: int) -> int:
     chance = random.Random(seed)
     seeds = [vector.frame for vector in driver.vectors]
     framer = Framer(driver.framing)
-    fed = kept = 0
+    fed = kept = sound = 0
     for _ in range(count):
         data = mutated(chance, seeds)
         fed += len(data)
         for frame in framer.feed(data):
             kept += len(frame)
-            quiet(driver.decode, frame, seed)
+            sound += quiet(driver.decode, frame, seed)
         assert framer.held <= 16384
     assert fed == kept + framer.dropped + framer.held, f"seed {seed}: bytes were lost uncounted"
     for vector in driver.vectors:
         quiet(driver.decode, mutated(chance, [vector.frame]), seed)
+    return sound
 
 
 @pytest.mark.parametrize("driver", STREAMS, ids=lambda d: d.model)
@@ -159,24 +168,48 @@ def test_streams_count_every_byte(driver: StreamDriver) -> None:
     streams(driver, FEW, 20263)
 
 
+FAMILIES = {
+    module.__name__.rpartition(".")[2]: [
+        d for d in module.DRIVERS if isinstance(d, StreamDriver | ExchangeDriver)
+    ]
+    for module in _CODE
+    if any(isinstance(d, StreamDriver | ExchangeDriver) for d in module.DRIVERS)
+}
+
+
 @pytest.mark.long
-@pytest.mark.parametrize("driver", STREAMS, ids=lambda d: d.model)
-def test_streams_a_million_times(driver: StreamDriver) -> None:
-    streams(driver, MANY // len(STREAMS) + 1, 20264)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_a_million_times(family: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Through framing or conversation, as the gateway would: a million frames over the drivers of one file."""
+    drivers = FAMILIES[family]
+    each = MANY // len(drivers) + 1
+    sound = sum(
+        streams(driver, each, 20264)
+        if isinstance(driver, StreamDriver)
+        else exchanges(driver, each, 20266)
+        for driver in drivers
+    )
+    tell(capsys, family, each * len(drivers), sound)
 
 
 def declared(driver: ExchangeDriver, replies: list[bytes]) -> None:
     assert exchange(driver, replies).keys() <= {point.name for point in driver.points}
 
 
-def exchanges(driver: ExchangeDriver, count: int, seed: int) -> None:
+def exchanges(driver: ExchangeDriver, count: int, seed: int) -> int:
     chance = random.Random(seed)
+    sound = 0
     for _ in range(count):
         vector = chance.choice(driver.vectors)
         replies = [
             mutated(chance, [reply]) if chance.random() < 0.6 else reply for reply in vector.reply
         ]
-        quiet(lambda _, replies=replies: declared(driver, replies), b"".join(replies), seed)  # type: ignore[misc]
+        sound += quiet(partial(_converse, driver, replies), b"".join(replies), seed)
+    return sound
+
+
+def _converse(driver: ExchangeDriver, replies: list[bytes], _: bytes) -> None:
+    declared(driver, replies)
 
 
 @pytest.mark.parametrize("driver", EXCHANGES, ids=lambda d: d.model)
@@ -184,14 +217,9 @@ def test_exchanges_refuse_with_frame_error_only(driver: ExchangeDriver) -> None:
     exchanges(driver, FEW, 20265)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("driver", EXCHANGES, ids=lambda d: d.model)
-def test_exchanges_a_million_times(driver: ExchangeDriver) -> None:
-    exchanges(driver, MANY // len(EXCHANGES) + 1, 20266)
-
-
-def maps(count: int, seed: int) -> None:
+def maps(count: int, seed: int) -> int:
     chance = random.Random(seed)
+    sound = 0
     for _ in range(count):
         driver = chance.choice(MAPS)
         vector = chance.choice(driver.vectors)
@@ -211,6 +239,8 @@ def maps(count: int, seed: int) -> None:
         assert all(value == value for value in values.values()), (
             f"seed {seed}: NaN from {driver.model}"
         )
+        sound += 1
+    return sound
 
 
 def test_maps_never_give_nan() -> None:
@@ -218,8 +248,8 @@ def test_maps_never_give_nan() -> None:
 
 
 @pytest.mark.long
-def test_maps_a_million_times() -> None:
-    maps(MANY, 20268)
+def test_maps_a_million_times(capsys: pytest.CaptureFixture[str]) -> None:
+    tell(capsys, "register maps", MANY, maps(MANY, 20268))
 
 
 def chunks(chance: random.Random, data: bytes) -> Iterator[bytes]:
