@@ -46,6 +46,7 @@ log = logging.getLogger("lamppost_hub.daemon")
 
 PATIENCE = 1.0  # seconds that a batch waits for its predecessor where receivers share the messages
 EXPRESS_LOOK = 0.25  # seconds between looks for alerts that another process has booked
+THRESHOLD = (200_000, 10, 10)  # a decoded batch is a tree of 10,000 dicts that ends by itself
 LOCK_PAUSE = 2.0  # seconds between looks at whether another process still drains the queue
 
 
@@ -186,6 +187,7 @@ class Hub:
                 ]
                 gc.collect()
                 gc.freeze()  # what is here now lives as long as the process; a large heap made opening slow
+                gc.set_threshold(*THRESHOLD)
                 await stop
                 notify("STOPPING=1")
                 for task in tasks:

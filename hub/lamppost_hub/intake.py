@@ -27,6 +27,7 @@ from lamppost_hub.transport import Incoming
 log = logging.getLogger("lamppost_hub.intake")
 
 UP, ALERT = "up", "alert"
+REVOKED = "registry.revoked"  # also of a key that was known when the message was opened
 LOUD = frozenset(
     {"ledger.equivocation", "ledger.chain-broken", "ledger.reading-overlap", "registry.revoked"}
 )
@@ -121,10 +122,7 @@ class Intake:
         booked: list[tuple[Opened, Outcome]] = []
         waiting: list[Early] = []
         with self._database.transaction():
-            # In one order everywhere, so that receivers who share a database never wait for one another in a circle.
-            self._registry.hold(sorted({batch.header.gateway for _, batch in opened}))
-            for message, batch in opened:
-                outcome = self._book(message, batch, utc)
+            for message, batch, outcome in self._booked(opened, utc):
                 end = patience.get(id(batch), until)
                 if isinstance(outcome, _Refusal):
                     refused.append((message, outcome))
@@ -132,15 +130,16 @@ class Intake:
                     waiting.append(Early(message, batch, end))
                 else:
                     booked.append((batch, outcome))
-            for message, gateway in beats:
+            tally = _tally(booked, refused)
+            for message, gateway in sorted(beats, key=lambda beat: beat[1]):
                 code = self._states.take(message, gateway, utc)
                 if code:  # nobody waits for an answer to a heartbeat
                     self._books.keep(gateway, message.topic, code, message.payload, utc)
-                    self._books.count({(gateway, code): 1})
+                    tally[gateway, code] += 1
             for message, refusal in refused:
                 label = refusal.gateway or UNKNOWN
                 self._books.keep(label, message.topic, refusal.code, message.payload, utc)
-            self._books.count(_tally(booked, refused))
+            self._books.count(tally)
         taken = self._answers(booked, refused)
         taken.early = waiting
         return taken
@@ -172,14 +171,29 @@ class Intake:
             )
             return _Refusal("receiver.internal", answered, said)
 
-    def _book(self, message: Incoming, batch: Opened, utc: int) -> Outcome | _Refusal:
+    def _booked(
+        self, opened: Sequence[tuple[Incoming, Opened]], utc: int
+    ) -> list[tuple[Incoming, Opened, Outcome | _Refusal]]:
+        """What ledger and registry say to each; their gateways are held from here to the end of the transaction."""
+        if not opened:
+            return []
+        gateways = sorted({batch.header.gateway for _, batch in opened})
+        self._registry.hold(gateways)
+        codes = self._registry.refusals_of(gateways)
+        with self._ledger.group([batch for _, batch in opened], utc):
+            return [
+                (message, batch, self._book(message, batch, codes.get(batch.kid, REVOKED), utc))
+                for message, batch in opened
+            ]
+
+    def _book(
+        self, message: Incoming, batch: Opened, code: str | None, utc: int
+    ) -> Outcome | _Refusal:
         header = batch.header
         said: dict[str, str | int] = {"epoch": header.epoch, "seq": header.seq}
-        code = self._registry.refusal_of(batch.kid)
         if code is not None:
             return _Refusal(code, header.gateway, said)
         outcome = self._ledger.accept(batch, utc, len(message.payload))
-        self._registry.seen(header.gateway, utc)
         if isinstance(outcome, New | Missing | Duplicate):
             return outcome
         return _Refusal(outcome.code, header.gateway, said)

@@ -7,13 +7,15 @@ are written down in docs/formats/ledger.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from lamppost.envelope.merkle import HASH_SIZE, Frontier, root_from_inclusion
 from lamppost.envelope.seal import GENESIS, Header, Opened, is_alert
 from lamppost.errors import TrustError
-from lamppost_hub.database import Database
+from lamppost_hub.database import Database, Row, Value
 
 MAX_PENDING = 8  # unapproved epochs remembered for a gateway
 MAX_EVIDENCE = 16  # contradicting batches kept for a stream
@@ -112,28 +114,103 @@ _STREAM = (
     " s.bytes, s.received FROM streams s JOIN gateways g ON g.number = s.gateway"
 )
 
+_BOOK = (
+    "INSERT INTO entries (gateway, stream, seq, first, count, received, digest, leaf, path, body)"
+    " SELECT gateway, number, ?, ?, ?, ?, ?, ?, ?, ? FROM streams WHERE number = ?"
+)
+_GROW = (
+    "UPDATE streams SET frontier = ?, head = ?, next_reading = ?, readings = ?, missing = ?, bytes = ?, received = ?"
+    " WHERE number = ?"
+)
+_HEARD = (
+    "UPDATE gateways SET seen = ?, head = coalesce("
+    "(SELECT max(position) FROM entries e WHERE e.gateway = gateways.number), 0) WHERE id = ?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A batch that is booked when its group ends: what is written, and what a repeat of it is answered from."""
+
+    gateway: str
+    epoch: str
+    row: tuple[Value, ...]
+    proof: tuple[bytes, bytes, bytes]
+
+
+@dataclass(slots=True)
+class _Group:
+    """What batches that share a transaction have read and are going to write."""
+
+    streams: dict[tuple[str, str], Stream]
+    entries: dict[tuple[int, int], _Entry] = field(default_factory=dict)
+    heard: set[str] = field(default_factory=set)
+
+
+def _growth(stream: Stream) -> tuple[Value, ...]:
+    return (
+        stream.frontier.to_bytes(),
+        stream.head,
+        stream.next_reading,
+        stream.readings,
+        stream.missing,
+        stream.bytes,
+        stream.received,
+        stream.number,
+    )
+
 
 class Ledger:
     """The ledger's tables in hub.sqlite, used by one thread at a time."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._group: _Group | None = None
+
+    @contextmanager
+    def group(self, batches: Sequence[Opened], utc: int) -> Iterator[None]:
+        """Inside, what `accept` needs for these batches is read at once, and what it books is written at the end.
+
+        Their gateways are noted as heard at `utc`. Call it inside `Database.transaction()`.
+        """
+        wanted = sorted({(one.header.gateway, one.header.epoch) for one in batches})
+        places = ", ".join(["(?, ?)"] * len(wanted))
+        rows = self._database.rows(
+            f"{_STREAM} WHERE (g.id, s.epoch) IN (VALUES {places})",
+            *(part for pair in wanted for part in pair),
+        )
+        streams = (_read_stream(row) for row in rows)
+        self._group = _Group({(stream.gateway, stream.epoch): stream for stream in streams})
+        try:
+            yield
+            self._write(self._group, utc)
+        finally:
+            self._group = None
+
+    def _write(self, group: _Group, utc: int) -> None:
+        self._database.many(_BOOK, [entry.row for entry in group.entries.values()])
+        grown = {(entry.gateway, entry.epoch) for entry in group.entries.values()}
+        self._database.many(_GROW, [_growth(group.streams[key]) for key in sorted(grown)])
+        self._database.many(_HEARD, [(utc, gateway) for gateway in sorted(group.heard)])
 
     def accept(self, opened: Opened, utc: int, size: int = 0) -> Outcome:
         """Book a verified batch of an enrolled gateway that arrived at `utc` (nanoseconds), `size` bytes as sent.
 
         Call it inside `Database.transaction()` and answer only after the commit.
         """
+        if self._group is None:
+            with self._database.transaction(), self.group([opened], utc):
+                return self.accept(opened, utc, size)
         header = opened.header
-        with self._database.transaction():
-            stream = self._stream(header.gateway, header.epoch)
-            if stream is None:
-                return self._first_of_epoch(opened, utc, size)
-            if header.seq < stream.size:
-                return self._again(stream, opened, utc)
-            if stream.state != "open":
-                return UnknownEpoch(_NOT_TAKEN[stream.state])
-            return self._next(stream, opened, utc, size)
+        self._group.heard.add(header.gateway)
+        stream = self._stream(header.gateway, header.epoch)
+        if stream is None:
+            return self._first_of_epoch(opened, utc, size)
+        if header.seq < stream.size:
+            return self._again(stream, opened, utc)
+        if stream.state != "open":
+            return UnknownEpoch(_NOT_TAKEN[stream.state])
+        return self._next(stream, opened, utc, size)
 
     def _first_of_epoch(self, opened: Opened, utc: int, size: int) -> Outcome:
         header = opened.header
@@ -180,13 +257,9 @@ class Ledger:
         return [s for s in self.streams(gateway) if is_alert(s.epoch) == is_alert(epoch)]
 
     def _again(self, stream: Stream, opened: Opened, utc: int) -> Outcome:
-        row = self._database.row(
-            "SELECT digest, leaf, path FROM entries WHERE stream = ? AND seq = ?",
-            stream.number,
-            opened.header.seq,
-        )
-        if row is not None and row[0] == opened.digest:
-            return Duplicate(proof_of(opened.header.seq, row[1], row[2]))
+        booked = self._booked(stream, opened.header.seq)
+        if booked is not None and booked[0] == opened.digest:
+            return Duplicate(proof_of(opened.header.seq, booked[1], booked[2]))
         self._keep_evidence(stream, opened, "ledger.equivocation", utc)
         self._database.run(
             "UPDATE streams SET state = 'quarantined' WHERE number = ?", stream.number
@@ -195,7 +268,19 @@ class Ledger:
             "UPDATE gateways SET state = 'quarantined' WHERE id = ? AND state = 'active'",
             stream.gateway,
         )
+        self._remember(replace(stream, state="quarantined"))
         return Equivocation()
+
+    def _booked(self, stream: Stream, seq: int) -> Row | None:
+        """Digest, leaf and joined path of a batch that is booked, or about to be."""
+        entry = self._group.entries.get((stream.number, seq)) if self._group else None
+        if entry is not None:
+            return entry.proof
+        return self._database.row(
+            "SELECT digest, leaf, path FROM entries WHERE stream = ? AND seq = ?",
+            stream.number,
+            seq,
+        )
 
     def _next(self, stream: Stream, opened: Opened, utc: int, size: int) -> Outcome:
         header = opened.header
@@ -211,33 +296,23 @@ class Ledger:
 
     def _append(self, stream: Stream, opened: Opened, utc: int, size: int) -> Proof:
         header, frontier = opened.header, stream.frontier
+        assert self._group is not None
         path = frontier.append_with_path(opened.leaf)
-        position = self._database.insert(
-            "INSERT INTO entries (gateway, stream, seq, first, count, received, digest, leaf, path, body)"
-            " SELECT gateway, number, ?, ?, ?, ?, ?, ?, ?, ? FROM streams WHERE number = ? RETURNING position",
-            header.seq,
-            header.first,
-            header.count,
-            utc,
-            opened.digest,
-            opened.leaf,
-            b"".join(path),
-            opened.body,
-            stream.number,
+        proof = opened.digest, opened.leaf, b"".join(path)
+        row = header.seq, header.first, header.count, utc, *proof, opened.body, stream.number
+        entry = _Entry(header.gateway, header.epoch, row, proof)
+        self._group.entries[stream.number, header.seq] = entry
+        self._remember(
+            replace(
+                stream,
+                head=opened.digest,
+                next_reading=header.first + header.count,
+                readings=stream.readings + header.count,
+                missing=stream.missing + header.first - stream.next_reading,
+                bytes=stream.bytes + size,
+                received=utc,
+            )
         )
-        self._database.run(
-            "UPDATE streams SET frontier = ?, head = ?, next_reading = ?, readings = readings + ?,"
-            " missing = missing + ?, bytes = bytes + ?, received = ? WHERE number = ?",
-            frontier.to_bytes(),
-            opened.digest,
-            header.first + header.count,
-            header.count,
-            header.first - stream.next_reading,
-            size,
-            utc,
-            stream.number,
-        )
-        self._database.run("UPDATE gateways SET head = ? WHERE id = ?", position, header.gateway)
         return Proof(frontier.size, frontier.root(), tuple(path))
 
     def _keep_evidence(self, stream: Stream, opened: Opened, code: str, utc: int) -> None:
@@ -254,8 +329,16 @@ class Ledger:
         )
 
     def _stream(self, gateway: str, epoch: str) -> Stream | None:
+        known = self._group.streams.get((gateway, epoch)) if self._group else None
+        if known is not None:
+            return known
         row = self._database.row(_STREAM + " WHERE g.id = ? AND s.epoch = ?", gateway, epoch)
-        return None if row is None else _read_stream(row)
+        return None if row is None else self._remember(_read_stream(row))
+
+    def _remember(self, stream: Stream) -> Stream:
+        if self._group is not None:
+            self._group.streams[stream.gateway, stream.epoch] = stream
+        return stream
 
     def streams(self, gateway: str | None = None) -> list[Stream]:
         """All streams, or one gateway's, oldest first."""

@@ -36,6 +36,7 @@ class Registry:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._parsed: dict[bytes, SignerRecord] = {}
+        self._known: set[str] = set()
 
     def signer_of(self, kid: bytes) -> SignerRecord | None:
         """The gateway and key behind a key id, whatever their state; None for a key never enrolled."""
@@ -66,22 +67,37 @@ class Registry:
             "SELECT g.state, k.state FROM keys k JOIN gateways g ON g.number = k.gateway WHERE k.kid = ?",
             kid,
         )
-        if row is None or row[0] == REVOKED:
-            return "registry.revoked"
-        return "registry.key-retired" if row[1] == "retired" else None
+        return "registry.revoked" if row is None else _refusal(row[0], row[1])
 
     def knows(self, gateway: str) -> bool:
-        """Whether a gateway of that id was ever enrolled."""
-        return self._database.row("SELECT 1 FROM gateways WHERE id = ?", gateway) is not None
+        """Whether a gateway of that id was ever enrolled, which never changes again."""
+        if gateway not in self._known:
+            if self._database.row("SELECT 1 FROM gateways WHERE id = ?", gateway) is None:
+                return False
+            self._known.add(gateway)
+        return True
 
     def hold(self, gateways: Sequence[str]) -> None:
-        """Keep everybody else from booking for these gateways, or changing them, until the transaction ends."""
+        """Keep everybody else from booking for these gateways, or changing them, until the transaction ends.
+
+        In the order of their ids, so that receivers who share a database never wait for one another in a circle.
+        """
         if gateways and self._database.shared:  # else the transaction has locked it all
             places = ", ".join("?" * len(gateways))
             self._database.rows(
                 f"SELECT number FROM gateways WHERE id IN ({places}) ORDER BY id{self._database.for_update}",
-                *gateways,
+                *sorted(gateways),
             )
+
+    def refusals_of(self, gateways: Sequence[str]) -> dict[bytes, str | None]:
+        """`refusal_of` for every key that these gateways ever had."""
+        places = ", ".join("?" * len(gateways))
+        rows = self._database.rows(
+            "SELECT k.kid, g.state, k.state FROM gateways g JOIN keys k ON k.gateway = g.number"
+            f" WHERE g.id IN ({places})",
+            *gateways,
+        )
+        return {row[0]: _refusal(row[1], row[2]) for row in rows}
 
     def current_key(self, gateway: str) -> bytes | None:
         """The id of the envelope key that may sign for an active or quarantined gateway, else None."""
@@ -244,10 +260,6 @@ class Registry:
             number = self._number(gateway)
             self._database.run("UPDATE gateways SET state = 'revoked' WHERE number = ?", number)
 
-    def seen(self, gateway: str, utc: int) -> None:
-        """Note when the gateway was last heard, in the caller's transaction."""
-        self._database.run("UPDATE gateways SET seen = ? WHERE id = ?", utc, gateway)
-
     def gateways(self) -> list[Gateway]:
         """All of them, by id; `not_after` is the end of the newest certificate."""
         rows = self._database.rows(
@@ -266,3 +278,9 @@ class Registry:
                 hint="lamppost-hub enrol list DIR shows the enrolled ones",
             )
         return int(row[0])
+
+
+def _refusal(gateway: str, key: str) -> str | None:
+    if gateway == REVOKED:
+        return "registry.revoked"
+    return "registry.key-retired" if key == "retired" else None

@@ -156,7 +156,7 @@ def test_nothing_is_answered_when_the_disk_refuses(
         raise full
 
     with monkeypatch.context() as patch:
-        patch.setattr(world.database, "insert", refuse)
+        patch.setattr(world.database, "many", refuse)
         with pytest.raises(StoreError):
             world.intake.take([message])
     assert Ledger(world.database).streams() == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -226,6 +227,10 @@ class DyingDatabase(SqliteDatabase):
     def insert(self, sql: str, *values: Value) -> int:
         self._step()
         return super().insert(sql, *values)
+
+    def many(self, sql: str, rows: Sequence[Sequence[Value]]) -> None:
+        for row in rows:
+            self.run(sql, *row)
 
 
 def dying(world: HubWorld, statements: int) -> None:
