@@ -9,6 +9,8 @@ from dataclasses import replace
 
 import pytest
 
+from lamppost.cli.captured import answer
+from lamppost_drivers.checksum import crc16_arc
 from lamppost_drivers.contract import (
     Absent,
     Advertisement,
@@ -214,6 +216,21 @@ def test_map_in_pieces_and_with_more_around(driver: RegisterMap) -> None:
             assert same(decode_map(driver, pieces), vector.expect) == ""
         around = {start: (*words, 0, 0) for start, words in vector.registers.items()}
         assert same(registers(driver, around), vector.expect) == ""
+
+
+@pytest.mark.parametrize("driver", MAPS, ids=by_model)
+def test_map_in_an_answer_with_every_bit_flipped(driver: RegisterMap) -> None:
+    """As `lamppost device decode` sees it; on the gateway the link checks the same CRC."""
+    for vector in driver.vectors[:1]:
+        start, words = next(iter(vector.registers.items()))
+        body = bytes((1, 3, 2 * len(words[:21]))) + b"".join(w.to_bytes(2) for w in words[:21])
+        frame = body + crc16_arc(body, 0xFFFF).to_bytes(2, "little")
+        row = {"model": driver.model, "input_hex": frame.hex(), "aux": {"start": start}}
+        if driver.discover is None:
+            assert "readings" in answer(row, LIBRARY.find)
+        for flipped in flips(frame):
+            said = answer({**row, "input_hex": flipped.hex()}, LIBRARY.find)
+            assert "refused" in said, flipped.hex()
 
 
 @pytest.mark.parametrize("driver", MAPS, ids=by_model)

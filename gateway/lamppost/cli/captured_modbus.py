@@ -134,7 +134,7 @@ def _wired(row: Row, driver: RegisterMap) -> Blocks:
     framed = _framed(row)
     if not framed and len(data) > 4 and _sound(data):
         raise Refused("device.no-reading", "a Modbus request, or an answer without registers")
-    words = _words(_payload(data, request)) if framed else _words(data)
+    words = _words(_payload(row, data, request)) if framed else _words(data)
     if request:
         return {int.from_bytes(request[2:4]): words}
     if "start" in aux:
@@ -154,7 +154,12 @@ def _framed(row: Row) -> bool:
     data = data_of(row)
     if len(data) < 5 or data[1:2] not in _TABLES:
         return False
-    return (data[2] == len(data) - 5 and _sound(data)) or data[2] == len(data) - 3
+    return (data[2] == len(data) - 5 and _sound(data)) or _unchecked(row, data)
+
+
+def _unchecked(row: Row, data: bytes) -> bool:
+    """Whether the row says that its check is left out, and the length agrees. A damaged count must not pass for it."""
+    return "without its crc" in str(row.get("input_kind")).lower() and data[2] == len(data) - 3
 
 
 def _request(row: Row) -> bytes:
@@ -165,9 +170,9 @@ def _request(row: Row) -> bytes:
     return request
 
 
-def _payload(data: bytes, request: bytes) -> bytes:
+def _payload(row: Row, data: bytes, request: bytes) -> bytes:
     """The registers of an answer; manuals print some without their check."""
-    body = data if data[2] == len(data) - 3 else _checked(data)
+    body = data if _unchecked(row, data) else _checked(data)
     if request and body[:2] != request[:2]:
         raise FrameError("the answer is of another unit or function than the request")
     return body[3:]
