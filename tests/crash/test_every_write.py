@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from fakes.crash_disk import CrashDisk, Step, put, sectors
+from fakes.crash_disk import CrashDisk, CrashFolder, Step, put, sectors
+from fakes.two_rings import Site
 from lamppost.model import Batch, Span
 from lamppost.ring import Record, Ring
 
 FOLDER = Path("/ring")
 SEGMENT = 4096
-SIZE = 14 * SEGMENT
+SIZE = 10 * SEGMENT
+COARSE_SIZE = 6 * SEGMENT
+FINE, COARSE = "f-", "c-"  # what the names of the two rings' files begin with
 
 
 @dataclass
@@ -28,15 +32,23 @@ class World:
     settled: int = -1
     sealed: int = -1
     absent: list[Span] = field(default_factory=list)
+    lost: list[Span] = field(default_factory=list)  # absent, and no window was to stand for it
     epoch: str = ""
 
     def copy(self) -> World:
         return World(dict(self.records), dict(self.batches), set(self.receipts), self.settled,
-                     self.sealed, list(self.absent), self.epoch)  # fmt: skip
+                     self.sealed, list(self.absent), list(self.lost), self.epoch)  # fmt: skip
+
+
+def both(disk: CrashDisk) -> Site:
+    """The ring and its coarse ring on one disk."""
+    return Site(CrashFolder(disk, FINE), CrashFolder(disk, COARSE), SIZE, COARSE_SIZE)
 
 
 class Workload:
-    """Appends, wraps, evictions, settles out of order, restarts, damage and failing syncs, all by one seed."""
+    """Appends, wraps, evictions with reduction to windows, settles out of order, restarts, damage and failing syncs,
+    all by one seed. At times there is no hub, so that readings are given up; `done` counts what happened.
+    """
 
     def __init__(self, seed: int) -> None:
         self.dice = random.Random(seed)
@@ -44,22 +56,26 @@ class Workload:
         self.disk.steps = []
         self.world = World()
         self.waiting: dict[int, Record] = {}
+        self.hub = False
+        self.done: Counter[str] = Counter()
         self.ring = self._open()
         self._done()
 
     def run(self, writes: int) -> list[Step]:
         acts = [self._append] * 12 + [self._seal] * 3 + [self._receipt] * 4
-        acts += [self._restart, self._fail_a_sync, self._damage]
+        acts += [self._restart, self._fail_a_sync, self._damage, self._come_or_go]
         while sum(s.act == "write" for s in self.disk.steps or []) < writes:
-            self.dice.choice(acts)()
+            act = self.dice.choice(acts)
+            if self.hub or act not in (self._seal, self._receipt):
+                act()
             self._done()
         self.ring.close()
         return self.disk.steps or []
 
     def _open(self) -> Ring:
-        ring = Ring.open(FOLDER, SIZE, files=self.disk, segment=SEGMENT)
-        self.world.epoch = ring.epoch
-        return ring
+        self.site = both(self.disk)
+        self.world.epoch = self.site.ring.epoch
+        return self.site.ring
 
     def _done(self) -> None:
         w, ring = self.world, self.ring
@@ -69,7 +85,15 @@ class Workload:
         w.absent = list(
             {*w.absent, *(g.span for g in ring.gaps(-1))}
         )  # damage is known once it was read
+        w.lost = list({*w.lost, *(g.span for g in ring.gaps(-1) if g.why != "reduced")})
+        self.done["reduced"] = self.site.coarse.total
+        self.done["windows given up"] = self.site.coarse.stats().first
+        self.done["settled"] = ring.settled_through + 1
+        self.done["salvaged"] += ring.stats().state == "salvaged"
         self.disk.note(w.copy())
+
+    def _come_or_go(self) -> None:
+        self.hub = not self.hub
 
     def _append(self) -> None:
         records = [
@@ -141,7 +165,7 @@ class Workload:
         self.disk.fault = lambda *_: 0
 
     def _damage(self) -> None:
-        names = [n for n in self.disk.medium if n.endswith(".seg")]
+        names = [n for n in self.disk.medium if n.startswith(FINE) and n.endswith(".seg")]
         if len(names) < 8 or self.dice.random() < 0.5:
             return
         name = self.dice.choice(names)
@@ -219,8 +243,8 @@ def _survivors(pending: Writes) -> Iterator[Writes]:
             yield [write, other]
             yield [other, write]
     before, (name, offset, content) = pending[:-1], pending[-1]
-    if (
-        name == "ring.head"
+    if name.endswith(
+        "ring.head"
     ):  # a sector may break in the middle, too: that is what the second slot is for
         yield [*before, (name, offset, content[:100] + bytes(len(content) - 100))]
     parts = [(name, at, piece) for at, piece in sectors(offset, content)]
@@ -258,8 +282,10 @@ class Check:
         self.seen.add(key)
         self.states += 1
         disk = CrashDisk(files, seed=self.states)
-        ring = Ring.open(FOLDER, SIZE, files=disk, segment=SEGMENT)
+        site = both(disk)
+        ring = site.ring
         self._state(ring, disk, before, after, doing)
+        self._windows(site, before, after, doing)
         if self.states % 5 == 0:
             self._goes_on(ring, disk)
 
@@ -270,7 +296,8 @@ class Check:
         if before.epoch:
             assert ring.epoch == before.epoch
         assert before.settled <= ring.settled_through <= after.settled
-        assert sum(map(len, disk.cache.values())) <= SIZE
+        assert sum(len(c) for n, c in disk.cache.items() if n.startswith(FINE)) <= SIZE
+        assert sum(len(c) for n, c in disk.cache.items() if n.startswith(COARSE)) <= COARSE_SIZE
         held = {b.seq: b for b in ring.held()}
         for seq, batch in before.batches.items():
             if batch.span.last > ring.settled_through:
@@ -302,10 +329,36 @@ class Check:
         for gap in gaps:
             assert not any(gap.first <= first <= gap.last for first in stored if first > sealed)
 
+    def _windows(self, site: Site, before: World, after: World, doing: list[object]) -> None:
+        """Windows stand for readings that were appended, once each; what was reduced and is not sealed is there."""
+        ring, origin = site.ring, site.ring.origin
+        stored = {s.span.first for s in ring.read(-1, 10**9)}
+        appending = dict(_appending(doing))
+        reduced: set[int] = set()
+        groups = site.groups()
+        for group in groups:
+            numbers = [n for s in group.covered for n in range(s.first, s.last + 1)]
+            assert group.payloads[0] == ",".join(map(str, numbers)).encode(), "a foreign window"
+            assert reduced.isdisjoint(numbers), "a reading was reduced twice"
+            reduced.update(numbers)
+        oldest = groups[0].span.first if groups else 0
+        head = ring.head()
+        sealed = max(head.span.last if head else -1, before.sealed)
+        for first, record in before.records.items():
+            if first <= sealed or first in stored or first + origin < oldest:
+                continue  # sent, there, or its window was the oldest and had to go
+            lost = (*before.lost, *after.lost)
+            if not any(s.first <= first <= s.last for s in lost):
+                own = range(first + origin, first + origin + record.count)
+                assert reduced.issuperset(own), f"reading {first} is in no window"
+        known = {n + origin for n in (*before.records, *after.records, *appending)}
+        assert all(s.first in known for g in groups for s in g.covered), "a window of nothing"
+
     def _goes_on(self, ring: Ring, disk: CrashDisk) -> None:
         number = ring.last + 1
         ring.append([Record(2, b"after the cut")])
-        again = Ring.open(FOLDER, SIZE, files=CrashDisk(disk.medium, seed=1), segment=SEGMENT)
+        left = CrashFolder(CrashDisk(disk.medium, seed=1), FINE)
+        again = Ring.open(FOLDER, SIZE, files=left, segment=SEGMENT)
         assert [s.payload for s in again.read(number - 1, 10)] == [b"after the cut"]
         assert again.last == number + 1
 
@@ -346,15 +399,20 @@ def _replay(steps: list[Step]) -> tuple[int, int]:
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_cut_at_any_write_loses_nothing(seed: int, capsys: pytest.CaptureFixture[str]) -> None:
-    writes, states = _replay(Workload(seed).run(130))
+    workload = Workload(seed)
+    writes, states = _replay(workload.run(130))
     with capsys.disabled():
         print(f"\npower cuts, seed {seed}: {writes} writes, {states} states checked, 0 lost")
     assert writes >= 130
+    assert workload.done["reduced"] > 0
 
 
 @pytest.mark.long
 def test_a_long_trace_loses_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    writes, states = _replay(Workload(2026).run(2200))
+    workload = Workload(2026)
+    writes, states = _replay(workload.run(2200))
     with capsys.disabled():
-        print(f"\npower cuts, long: {writes} writes, {states} states checked, 0 lost")
+        print(f"\npower cuts, long: {writes} writes, {states} states checked, 0 lost;", end="")
+        print(f" in the trace: {dict(workload.done)}")
     assert writes >= 2000
+    assert all(workload.done.values())

@@ -163,6 +163,28 @@ class CrashFile:
         pass
 
 
+class CrashFolder:
+    """One of several folders of a CrashDisk: its names begin with `prefix` there. A sync of names is that of all."""
+
+    def __init__(self, disk: CrashDisk, prefix: str) -> None:
+        self._disk = disk
+        self._prefix = prefix
+        self.make_folder = disk.make_folder
+        self.lock = disk.lock
+        self.sync_folder = disk.sync_folder
+        self.random = disk.random
+
+    def names(self, folder: Path) -> list[str]:
+        length = len(self._prefix)
+        return [n[length:] for n in self._disk.names(folder) if n.startswith(self._prefix)]
+
+    def open(self, path: Path, *, create: bool = False) -> CrashFile:
+        return self._disk.open(path.with_name(self._prefix + path.name), create=create)
+
+    def remove(self, path: Path) -> None:
+        self._disk.remove(path.with_name(self._prefix + path.name))
+
+
 def put(file: bytearray, offset: int, content: bytes) -> None:
     """Write into a file's bytes, growing it with zeros."""
     if len(file) < offset:

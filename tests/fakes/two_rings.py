@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
-from fakes.crash_disk import CrashDisk
+from fakes.crash_disk import CrashDisk, CrashFolder
 from lamppost.model import Span
 from lamppost.ring import Record, Ring
 from lamppost.ring.coarse import CoarseRing, Group
@@ -21,7 +21,11 @@ class Site:
     """Both rings. A group of windows holds one payload: the numbers of the readings it stands for, as they are."""
 
     def __init__(
-        self, fine: CrashDisk, coarse: CrashDisk, size: int = SIZE, coarse_size: int = SIZE
+        self,
+        fine: CrashDisk | CrashFolder,
+        coarse: CrashDisk | CrashFolder,
+        size: int = SIZE,
+        coarse_size: int = SIZE,
     ) -> None:
         self.fine_disk, self.coarse_disk = fine, coarse
         self.ring = Ring.open(FINE, size, files=fine, segment=SEGMENT)
@@ -50,8 +54,7 @@ class Site:
 
     def groups(self) -> list[Group]:
         """All that the coarse ring has of this ring."""
-        fresh = CoarseRing.open(COARSE, 0, files=CrashDisk(self.coarse_disk.medium))
-        return list(fresh.after(self.ring.identity, -1))
+        return list(CoarseRing(self.coarse._ring).after(self.ring.identity, -1))
 
     def check(self) -> None:
         """Every reading is stored, in exactly one window, or in a gap that says it was evicted; sealed ones aside."""

@@ -19,6 +19,16 @@ def again(old: Site) -> Site:
     return Site(old.fine_disk, old.coarse_disk)
 
 
+def fine_disk(s: Site) -> CrashDisk:
+    assert isinstance(s.fine_disk, CrashDisk)
+    return s.fine_disk
+
+
+def coarse_disk(s: Site) -> CrashDisk:
+    assert isinstance(s.coarse_disk, CrashDisk)
+    return s.coarse_disk
+
+
 def readings(s: Site) -> int:
     return sum(g.readings for g in s.groups())
 
@@ -61,7 +71,7 @@ def test_power_cuts_never_reduce_a_reading_twice() -> None:
     s = site()
     for _ in range(40):
         s.fill(dice.randint(1, 30), dice)
-        s = Site(s.fine_disk.power_cut(dice), s.coarse_disk.power_cut(dice))
+        s = Site(fine_disk(s).power_cut(dice), coarse_disk(s).power_cut(dice))
         s.check()
 
 
@@ -77,11 +87,11 @@ def test_what_is_in_a_batch_is_not_reduced() -> None:
 
 def test_a_coarse_disk_that_fails_leaves_an_eviction_named_as_such() -> None:
     s = site()
-    s.coarse_disk.fault = lambda act, *_: errno.EROFS if act == "write" else 0
+    coarse_disk(s).fault = lambda act, *_: errno.EROFS if act == "write" else 0
     s.fill(200, Random(1))
     assert {g.why for g in s.ring.gaps(-1)} == {"evicted"}
     assert s.ring.stats().evicted == sum(g.span.count for g in s.ring.gaps(-1))
-    s.coarse_disk.fault = no_fault
+    coarse_disk(s).fault = no_fault
     s.fill(100, Random(2))
     assert "reduced" in {g.why for g in s.ring.gaps(-1)}
 
@@ -92,7 +102,7 @@ def test_a_full_coarse_ring_gives_up_its_oldest_windows() -> None:
     groups = s.groups()
     assert groups[0].span.first > 0
     assert groups[-1].span.last == s.coarse.covered_through(s.ring.identity)
-    assert sum(map(len, s.coarse_disk.cache.values())) <= 6 * SEGMENT
+    assert sum(map(len, coarse_disk(s).cache.values())) <= 6 * SEGMENT
     assert s.coarse.total > readings(s)
 
 
@@ -101,7 +111,7 @@ def test_a_smaller_ring_reduces_what_no_longer_fits() -> None:
     s.fill(60, Random(1))
     s.ring.resize(6 * SEGMENT)
     s.check()
-    assert sum(map(len, s.fine_disk.cache.values())) <= 6 * SEGMENT
+    assert sum(map(len, fine_disk(s).cache.values())) <= 6 * SEGMENT
     assert {g.why for g in s.ring.gaps(-1)} == {"reduced"}
     assert Site(s.fine_disk, s.coarse_disk, size=0).ring.stats().bytes_limit == 6 * SEGMENT
 
