@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import socket
 import struct
+import sys
+import termios
 import threading
 import time
 from dataclasses import dataclass, field
@@ -39,6 +42,10 @@ class _Request:
     count: int = 0
     line_count: dict[int, int] = field(default_factory=dict)
     lost: int = 0
+
+
+def _outstanding(events: socket.socket) -> int:
+    return int.from_bytes(fcntl.ioctl(events, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
 class GpioChip:
@@ -93,13 +100,21 @@ class GpioChip:
         with self._lock:
             return any(r.flags.get(line, 0) & (_RISING | _FALLING) for r in self._requests.values())
 
-    def set(self, line: int, level: int) -> None:
-        """The world pulls a line to a level, now."""
+    def unread(self) -> int:
+        """Bytes of edges that clients have not fetched yet, at most of any request."""
+        with self._lock:
+            return max((_outstanding(r.events) for r in self._requests.values()), default=0)
+
+    def set(self, line: int, level: int, at: int | None = None) -> None:
+        """The world pulls a line to a level, now.
+
+        `at`: when the kernel saw it, in nanoseconds of CLOCK_MONOTONIC: edges of the past, told all at once.
+        """
         with self._lock:
             if self._levels[line] == level:
                 return
             self._levels[line] = level
-            now = time.monotonic_ns()
+            now = time.monotonic_ns() if at is None else at
             for number, request in self._requests.items():
                 if line in request.lines:
                     self._changed(number, request, line, now)
