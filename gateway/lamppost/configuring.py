@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,18 +12,25 @@ from lamppost.acquire import site_file
 from lamppost.acquire.health import State
 from lamppost.acquire.registry import Registry
 from lamppost.acquire.report import BusStatus
+from lamppost.clock import Clock
 from lamppost.config.schema import Site, UplinkSettings
 from lamppost.envelope.identity import Identity
+from lamppost.files import durable_write
 from lamppost.ota import preflight
 from lamppost.ota.agent import Agent
 from lamppost.ota.generations import Generations
 from lamppost.ota.health import Vitals
 from lamppost.ota.report import entry
 from lamppost.ota.sources import Credentials, HttpsSource, Source, stick
+from lamppost.ota.timeservers import ask, drop_in, right
 from lamppost.status.control import Answer
 from lamppost.timeline import Timeline
 
+log = logging.getLogger(__name__)
+
 PORT = 8443
+ASK_EVERY = 10.0
+TIME_SERVERS = "time-servers.conf"
 ROOT = "tuf-root.json"
 _GONE = (State.SUSPECT, State.DEAD)
 
@@ -40,6 +48,7 @@ class Surroundings:
     connected: Callable[[], bool]
     receipts: Callable[[], int]
     flapping: Callable[[], frozenset[str]]
+    servers: TimeServers
     flushed: Callable[[], Awaitable[None]]
     stop: Callable[[], None]
 
@@ -52,6 +61,7 @@ class Surroundings:
             connected=self.connected(),
             receipts=self.receipts(),
             clock=self.timeline.state in ("synced", "holdover"),
+            servers=self.servers.right,
             flapping=self.flapping(),
         )
 
@@ -99,6 +109,45 @@ class Surroundings:
             for d in self.site.device
             if d.every > self.site.ota.trial / 3 and d.link not in gone
         )
+
+
+class TimeServers:
+    """The time servers of the site: told to the operating system, and asked until one of them answers right."""
+
+    def __init__(
+        self, servers: Sequence[str], file: Path, clock: Clock, timeline: Timeline
+    ) -> None:
+        self._servers = servers
+        self._file = file
+        self._clock = clock
+        self._timeline = timeline
+        self.right = not servers
+
+    async def run(self) -> None:
+        """Until one has answered right; what is wrong with them shows in a trial."""
+        self._tell()
+        told = False
+        while not self.right:
+            for server in self._servers:
+                answer = await ask(server)
+                synced = self._timeline.state == "synced"
+                if right(answer, self._clock.utc(), self._timeline.floor, synced=synced):
+                    self.right = True
+                    return
+            if not told:
+                log.warning("no time server answers right: %s", ", ".join(self._servers))
+            told = True
+            await self._clock.sleep_until(self._clock.monotonic() + ASK_EVERY)
+
+    def _tell(self) -> None:
+        """Leave the drop-in where a unit of the operating system picks it up; none, where the site names none."""
+        try:
+            if self._servers:
+                durable_write(self._file, drop_in(self._servers).encode(), 0o644)
+            else:
+                self._file.unlink(missing_ok=True)
+        except OSError as failed:
+            log.error("%s cannot be written: %s", self._file, failed)
 
 
 def answers(agent: Agent, generations: Generations) -> dict[str, Answer]:

@@ -21,7 +21,7 @@ from lamppost.acquire.registry import Registry
 from lamppost.alerting import Alerting, AlertOutbox
 from lamppost.clock import Clock, SystemClock
 from lamppost.config.schema import DirectSettings, Site, UplinkSettings
-from lamppost.configuring import Surroundings, answers
+from lamppost.configuring import TIME_SERVERS, Surroundings, TimeServers, answers
 from lamppost.envelope import identity
 from lamppost.envelope.pseudonym import SiteKey
 from lamppost.errors import LamppostError, StoreError, TrustError
@@ -151,6 +151,7 @@ class Daemon:
         self._enrolment = "not tried yet"
         self._stop = asyncio.Event()
         self.again = False
+        self._servers = TimeServers(site.time.servers, state / TIME_SERVERS, clock, self._timeline)
         self._agent = self._configuration(file, generations)
         self._heartbeats = Heartbeats(
             clock,
@@ -170,6 +171,7 @@ class Daemon:
             {
                 "status": self._status,
                 "buffer": self._buffer,
+                "renew": self._renew,
                 "maintenance": self._maintenance.answer,
                 **answers(self._agent, generations),
             },
@@ -191,6 +193,7 @@ class Daemon:
                     stages.create_task(self._control.run(), name="control"),
                     stages.create_task(self._live(), name="watchdog"),
                     stages.create_task(self._agent.run(), name="ota"),
+                    stages.create_task(self._servers.run(), name="time servers"),
                     stages.create_task(self._renewal.run(), name="renewal"),
                     stages.create_task(self._heartbeats.run(), name="heartbeats"),
                 ]
@@ -253,7 +256,8 @@ class Daemon:
                 self._uplink is not None and self._uplink.status().state == "connected"
             ),
             receipts=lambda: self._uplink.status().receipts_verified if self._uplink else 0,
-            flapping=frozenset,
+            flapping=self._flapping,
+            servers=self._servers,
             flushed=self._flushed,
             stop=self._start_again,
         )
@@ -263,6 +267,10 @@ class Daemon:
 
     async def _flushed(self) -> None:
         await self._seal_due(flush=True)
+
+    def _flapping(self) -> frozenset[str]:
+        standing = self._alerts.standing() if self._alerts is not None else ()
+        return frozenset(alert.rule.name for alert in standing if alert.flapping)
 
     def _start_again(self) -> None:
         self.again = True
@@ -386,6 +394,11 @@ class Daemon:
 
     def _tell_state(self, message: bytes) -> bool:
         return isinstance(self._uplink, Uplink) and self._uplink.tell_state(message)
+
+    def _renew(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        """A person asks for another certificate; what became of the last try is told too."""
+        self._renewal.hurry()
+        return {"schema": "lamppost.trust-renew/1", "last": self._renewal.code}
 
     def _adopt_identity(self) -> None:
         """Another certificate and bundle were installed: the hub's newest keys are used from here on."""

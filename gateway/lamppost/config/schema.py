@@ -14,6 +14,9 @@ from lamppost.config.units import BrokerUrl, Bytes, PaceLimit, Quantity, Seconds
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
+TimeServer = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?(:[0-9]{1,5})?$")
+]
 
 
 class _Table(BaseModel):
@@ -38,9 +41,13 @@ class Identity(_Table):
 
 
 class TimePolicy(_Table):
-    """What to do with samples before the clock has ever been synchronised in a boot."""
+    """What to do with samples before the clock has ever been synchronised in a boot, and who may set it.
+
+    `servers` are NTP servers (host or host:port) in the place of the operating system's own.
+    """
 
     unsynced: Literal["wait", "send"] = "wait"
+    servers: tuple[TimeServer, ...] = Field((), max_length=8)
 
 
 class OtaSettings(_Table):

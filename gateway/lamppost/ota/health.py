@@ -13,7 +13,8 @@ class Vitals:
     """What the daemon sees of its stages at one moment, since its start.
 
     `devices` are all of the site, `answering` those whose newest sample came well, `slow` those that are asked too
-    seldom to answer within a trial. `flapping`: alert rules that never come to rest.
+    seldom to answer within a trial. `flapping`: alert rules that never come to rest. `servers`: whether one of the
+    time servers that the site names answers right, or it names none.
     """
 
     devices: frozenset[str] = frozenset()
@@ -22,6 +23,7 @@ class Vitals:
     connected: bool = False
     receipts: int = 0
     clock: bool = False
+    servers: bool = True
     flapping: frozenset[str] = frozenset()
 
 
@@ -52,6 +54,8 @@ def missing(baseline: Baseline, vitals: Vitals, *, source: bool) -> ConfigUnfit 
         return ConfigUnfit("ota.alert-storm", f"never at rest: {', '.join(restless[:5])}")
     if baseline.clock and not vitals.clock:
         return ConfigUnfit("ota.clock-wrong", "the clock was right before and is not now")
+    if baseline.hub and not vitals.servers:
+        return ConfigUnfit("ota.clock-wrong", "no time server that it names answers right")
     if baseline.hub and not vitals.receipts:
         where = "connected" if vitals.connected else "not connected"
         return ConfigUnfit("ota.no-receipt", f"no receipt since its start; the uplink is {where}")
