@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from fakes.est_server import enrolment_server, pin_of
+from lamppost.cli.main import main
 from lamppost.clock import SystemClock as GatewayClock
 from lamppost.envelope import identity
 from lamppost.errors import TrustError
@@ -323,6 +324,20 @@ async def test_the_daemon_renews_in_its_own_hour(world: World) -> None:
     now[0] = due + 365 * DAY
     assert not await watch.look()
     assert watch.code == "registry.revoked"
+
+
+def test_a_person_renews_at_once(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    state = world.home / "by-hand"
+    identity.create(state / "identity", "gw-16")
+    where = ["--state", str(state), "--socket", str(state / "none.sock")]
+    with pytest.raises(SystemExit) as end:
+        main(["trust", "renew", *where])
+    assert end.value.code == 8
+    assert "PROBLEM trust.no-server" in capsys.readouterr().out
+    world.enrol(state / "identity", "gw-16", world.token("gw-16"))
+    before = (state / "identity" / "tls.pem").read_bytes()
+    main(["trust", "renew", *where])
+    assert (state / "identity" / "tls.pem").read_bytes() != before
 
 
 def test_renewals_of_a_fleet_are_spread() -> None:

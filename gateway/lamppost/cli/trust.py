@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def command() -> None:
-    """Keys and certificates: show, verify."""
+    """Keys and certificates: show, verify, renew."""
 
 
 @command.command()
@@ -48,6 +48,34 @@ def verify(socket: Path, state: Path, site: Path, as_json: bool) -> None:
     )  # fmt: skip
     if code:
         raise SystemExit(code)
+
+
+@command.command()
+@reached
+def renew(socket: Path, state: Path, site: Path) -> None:
+    """Another certificate from the hub, now. The daemon does it, or without one this command."""
+    from lamppost.envelope import identity
+    from lamppost.errors import HubError, TrustError
+    from lamppost.files import board_serial
+    from lamppost.status.control import ask
+    from lamppost.uplink.renewal import renew as renewed
+
+    folder = state / "identity"
+    try:
+        ask(socket, {"do": "renew"})
+    except HubError:
+        url = identity.hub_url(folder)
+        if not url:
+            raise TrustError(
+                "this gateway was enrolled without an enrolment server",
+                code="trust.no-server",
+                hint="enrol again with the hub's URL: lamppost enrol GATEWAY --hub URL --pin SHA256",
+            ) from None
+        renewed(folder, url, board_serial())
+        click.echo("OK renewed; the daemon takes it at its next start")
+        return
+    click.echo("via daemon")
+    click.echo("OK asked; in a minute look at: lamppost trust show")
 
 
 def _rows(facts: Facts) -> Iterator[tuple[str, str]]:

@@ -17,6 +17,7 @@ from lamppost.clock import Clock
 from lamppost.envelope import identity
 from lamppost.errors import LamppostError
 from lamppost.uplink import est
+from lamppost.uplink.pause import signal_or_deadline
 
 log = logging.getLogger("lamppost.renewal")
 
@@ -51,23 +52,32 @@ class Renewal:
         self._clock = clock
         self._utc = utc
         self._adopted = adopted
+        self._hurry = asyncio.Event()
         self.code = ""
         """Why the last renewal did not succeed; "" while all is well."""
 
     async def run(self) -> NoReturn:
         """Look every hour, for ever."""
         while True:
-            await self.look()
-            await self._clock.sleep_until(self._clock.monotonic() + LOOK_EVERY)
+            now = self._hurry.is_set()
+            self._hurry.clear()
+            await self.look(now=now)
+            deadline = self._clock.monotonic() + LOOK_EVERY
+            await signal_or_deadline(self._clock, self._hurry, deadline)
 
-    async def look(self) -> bool:
-        """Renew if it is due; True if another certificate was installed."""
+    def hurry(self) -> None:
+        """Renew now, due or not: a person asks for it."""
+        self._hurry.set()
+
+    async def look(self, *, now: bool = False) -> bool:
+        """Renew if it is due, or `now`; True if another certificate was installed."""
         utc, url = self._utc(), identity.hub_url(self._folder)
         if utc is None or not url:
             return False
         try:
             found = await asyncio.to_thread(identity.load, self._folder)
-            if utc < due_at(found.gateway, found.tls_not_before_ns, found.tls_not_after_ns):
+            due = due_at(found.gateway, found.tls_not_before_ns, found.tls_not_after_ns)
+            if utc < due and not now:
                 return False
             await asyncio.to_thread(renew, self._folder, url, self._board)
         except LamppostError as failed:
