@@ -19,7 +19,7 @@ from lamppost_drivers.library import LIBRARY
 from lamppost_drivers.selftest import equal
 
 PROGRAM = "import sys; from lamppost.cli.main import main; sys.exit(main())"
-QUICK = ("sdm120", "sps30")
+QUICK = ("sps30",)
 KERNEL = ("i2c", "gpio", "ble")
 OWN = """model = "own-meter"
 products = ["Own"]
