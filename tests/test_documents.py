@@ -13,7 +13,7 @@ from lamppost_drivers.library import with_site_maps
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 AREAS = (
-    "archive|audit|broker|ca|checkpoint|config|control|credential|daemon|device|direct|enrolment|envelope|finding|hub|kit|ledger|link|ota|publish|receipt|receiver|registry|ring|seed|sink|site|store"
+    "archive|audit|broker|bundle|ca|checkpoint|config|control|credential|daemon|device|direct|enrolment|envelope|finding|hub|kit|ledger|link|page|ota|publish|receipt|receiver|registry|ring|seed|sink|site|store"
     "|trust|uplink"
 )
 CODE = re.compile(rf'"((?:{AREAS})\.[a-z][a-z0-9-]*)"')

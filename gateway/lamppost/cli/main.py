@@ -13,6 +13,9 @@ from lamppost import __version__
 from lamppost.errors import LamppostError, TrustError
 
 COMMANDS = {
+    "page": ("lamppost.cli.page", "the local page: open, close"),
+    "bundle": ("lamppost.cli.bundle", "a file for the support: create, inspect"),
+    "trust": ("lamppost.cli.trust", "keys and certificates: show, verify"),
     "uplink": ("lamppost.cli.uplink", "batches to the hub: status, test, tail"),
     "net": ("lamppost.cli.net", "the way to the hub: check, modem"),
     "maint": ("lamppost.cli.maint", "tell the hub that somebody works here"),

@@ -13,6 +13,7 @@ from lamppost.cli.main import exit_code, socket_option, state_option
 from lamppost.cli.terminal import note, paint, say, span, width, wrapped
 from lamppost.errors import LamppostError
 from lamppost.status.control import ask
+from lamppost.status.summary import verdict
 
 _SHOWN = 12
 """Devices in trouble that are shown in full; of a whole bus that is gone, a few say enough."""
@@ -109,31 +110,6 @@ def _device(device: Mapping[str, Any], name: int) -> str:
     said = f"{device['state']} for {span(device['since_seconds_ago'])}: {device['reason']}"
     place = f"  {device['on']:12}" if width() >= 60 else ""
     return f"  {device['name']:{name}}{place}  {said}"[: width()]
-
-
-def verdict(found: Mapping[str, Any]) -> str:
-    """OK and why, or the most important thing that is wrong and what to type."""
-    ring, uplink = found["ring"], found["uplink"]
-    if ring["state"] not in ("ok", "salvaged"):
-        return f"PROBLEM ring.{ring['state']}; type: lamppost doctor storage buffer"
-    if uplink["code"] or uplink["state"] != "connected":
-        code = uplink["code"] or f"uplink.{uplink['state']}"
-        return f"PROBLEM {code}; type: lamppost doctor net uplink trust"
-    if found["clock"] == "behind-floor":
-        return "PROBLEM clock.behind-floor; type: lamppost clock show"
-    silent = [d for d in found["devices"] if d["state"] not in ("ok", "waiting")]
-    if silent:
-        first = silent[0]
-        others = f" (and {len(silent) - 1} more)" if len(silent) > 1 else ""
-        code = (first.get("fault") or {}).get("code") or "link.no-answer"
-        return f"PROBLEM {code} {first['name']}{others}; type: lamppost doctor bus"
-    said = "the broker has taken" if uplink.get("mode") == "direct" else "the hub has proved"
-    alerts = len(found.get("alerts", ()))
-    raised = f", {alerts} alert{'s' if alerts > 1 else ''} raised" if alerts else ""
-    return (
-        f"OK {len(found['devices'])} devices answer, {said} all but {ring['waiting']} readings"
-        + raised
-    )
 
 
 def _without(error: LamppostError, state: Path, *, as_json: bool) -> None:
