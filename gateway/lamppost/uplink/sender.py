@@ -31,6 +31,7 @@ from lamppost.uplink.window import IN_FLIGHT, Flight, Key, Window
 log = logging.getLogger(__name__)
 
 STALL = 30.0  # seconds without any progress while the broker owes a PUBACK; receipt_timeout if that is longer
+ALERT_AGAIN = 5.0  # seconds at most until an alert that nobody was there to hear is sent again
 THRIFTY_LOOK = 60.0  # seconds between two looks at whether the month allows more
 STORE_PAUSE = 5.0  # seconds until a receipt is handed to the ring again that its disk refused
 
@@ -99,7 +100,12 @@ class Sender:
     ) -> None:
         self.window = Window(in_flight, receipt_timeout)
         urgent = (
-            Lane(f"lamppost/{gateway}/alert", alerts, Window(in_flight, receipt_timeout), True)
+            Lane(
+                f"lamppost/{gateway}/alert",
+                alerts,
+                Window(in_flight, receipt_timeout, longest_unheard=ALERT_AGAIN),
+                True,
+            )
             if alerts is not None
             else None
         )
@@ -236,6 +242,9 @@ class Sender:
             self._progress = now
             self.nobody = answer.result() is Ack.NOBODY
             lane.window.puback(key, now, heard=not self.nobody)
+            if not self.nobody:
+                for other in self.lanes:
+                    other.window.somebody_is_there(now)
         elif isinstance(error, LamppostError) and error.code in _REFUSALS_OF_BROKER:
             self._count_refusal(error.code, lane.window.refuse(key, error.code, now))
         else:

@@ -105,9 +105,12 @@ class Window:
     what may be in flight, so a silent hub or a refusing one costs one batch a try, not a window.
     """
 
-    def __init__(self, limit: int, receipt_timeout: float) -> None:
+    def __init__(
+        self, limit: int, receipt_timeout: float, *, longest_unheard: float | None = None
+    ) -> None:
         self._limit = limit
         self._timeout = receipt_timeout
+        self._longest_unheard = longest_unheard or receipt_timeout * LONGEST_PATIENCE
         self._flights: dict[Key, Flight] = {}
         self._allowance = 1
         self._patience = 1
@@ -220,8 +223,15 @@ class Window:
             flight.deadline = now + self._timeout * self._patience
             self._unheard = UNHEARD
         else:
-            flight.deadline = now + min(self._unheard, self._timeout * LONGEST_PATIENCE)
+            flight.deadline = now + min(self._unheard, self._longest_unheard)
             self._unheard *= 2
+
+    def somebody_is_there(self, now: float) -> None:
+        """The hub has subscribed, as another lane has seen: what nobody heard may be sent again at once."""
+        self._unheard = UNHEARD
+        for flight in self._flights.values():
+            if flight.phase is Phase.TAKEN and not flight.heard:
+                flight.deadline = min(flight.deadline, now)
 
     def receipt(self, key: Key) -> None:
         """The batch's receipt is verified: the hub is there and willing, so doubt ends."""
