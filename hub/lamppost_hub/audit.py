@@ -42,12 +42,14 @@ class Break:
 
 @dataclass(slots=True)
 class StreamReport:
-    """What was proved of one epoch; counts are of batches, but `readings` and `lost` (named in signed gaps)."""
+    """What was proved of one epoch; counts are of batches, but `readings`, `reduced` of them (to long windows after an
+    outage) and `lost` (named in signed gaps)."""
 
     epoch: str
     batches: int = 0
     verified: int = 0
     readings: int = 0
+    reduced: int = 0
     lost: int = 0
     witnesses: int = 0
     covered: int = 0
@@ -262,6 +264,7 @@ class _Walk:
                     if min(last + 1, end) > max(low, expected))  # fmt: skip
         self._report.verified += 1
         self._report.readings += end - expected - named
+        self._report.reduced += entry.reduced
         self._report.lost += named
         self._next = end
 

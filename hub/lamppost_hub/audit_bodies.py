@@ -18,10 +18,11 @@ from lamppost.envelope.merkle import leaf_hash
 from lamppost.envelope.refusal import EnvelopeError
 from lamppost.envelope.seal import Header, SignerRecord, open_body
 from lamppost_hub.archive import Entry
-from lamppost_hub.delivery import GAP
+from lamppost_hub.delivery import GAP, REDUCED
 
 CHUNK = 200  # bodies that go to another process at once
 GAP_TYPE = b"urn:lamppost:Gap"
+REDUCED_TYPE = b"urn:lamppost:Reduced"
 Gaps: TypeAlias = tuple[tuple[int, int], ...]
 
 
@@ -29,7 +30,8 @@ Gaps: TypeAlias = tuple[tuple[int, int], ...]
 class Checked:
     """An entry after verification. `header` is None where it was refused (why: `refusal`) or only hashed.
 
-    `gaps` are the reading numbers, first and last, that the batch itself says are lost.
+    `gaps` are the reading numbers, first and last, that the batch itself says are lost; `reduced` counts the readings
+    of which it has long windows only.
     """
 
     seq: int
@@ -37,6 +39,7 @@ class Checked:
     leaf: bytes
     header: Header | None = None
     gaps: Gaps = ()
+    reduced: int = 0
     refusal: tuple[str, str] | None = None
 
 
@@ -64,7 +67,8 @@ class Verifier:
             digest, leaf = sha256(entry.body).digest(), leaf_hash(entry.body)
             return Checked(entry.seq, digest, leaf, refusal=(error.code, str(error)))
         gaps = _gaps(opened.payload) if GAP_TYPE in opened.payload else ()
-        return Checked(entry.seq, opened.digest, opened.leaf, opened.header, gaps)
+        reduced = _reduced(opened.payload) if REDUCED_TYPE in opened.payload else 0
+        return Checked(entry.seq, opened.digest, opened.leaf, opened.header, gaps, reduced)
 
 
 def _gaps(payload: bytes) -> Gaps:
@@ -80,6 +84,15 @@ def _gaps(payload: bytes) -> Gaps:
     except (ValueError, TypeError, KeyError):
         return ()
     return tuple(sorted(found))
+
+
+def _reduced(payload: bytes) -> int:
+    """How many readings a payload says it has long windows of; what is malformed counts nothing."""
+    try:
+        ranges = [e[REDUCED]["value"]["readings"] for e in orjson.loads(payload) if REDUCED in e]
+        return sum(number for number in ranges if type(number) is int and number > 0)
+    except (ValueError, TypeError, KeyError):
+        return 0
 
 
 class Workers:

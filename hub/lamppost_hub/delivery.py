@@ -12,6 +12,7 @@ from lamppost.ngsild.broker import Entity, instances_of, moment
 # docs/formats/batch.md: the vocabulary of the gateway that the hub counts and completes by.
 COUNT = "urn:lamppost:count"
 GAP = "urn:lamppost:gap"
+REDUCED = "urn:lamppost:reduced"
 
 _HEAD = frozenset({"id", "type", "@context"})
 

@@ -140,13 +140,14 @@ def _gateway(gateway: Gateway, streams: list[Stream], counters: dict[str, int]) 
 
 def _sink(folder: HubFolder) -> dict[str, Any]:
     if not folder.embedded_sink.exists():
-        return {"present": False, "readings": 0, "duplicates": 0, "entities": {}}
+        return {"present": False, "readings": 0, "reduced": 0, "duplicates": 0, "entities": {}}
     from lamppost_hub.sinks.store import EmbeddedStore
 
     with EmbeddedStore.open(folder.embedded_sink) as store:
         return {
             "present": True,
             "readings": store.readings(),
+            "reduced": store.reduced(),
             "duplicates": store.duplicates(),
             "entities": store.types(),
         }

@@ -129,8 +129,9 @@ def _kids(head: Head) -> str:
 
 def _lines(report: Report) -> list[str]:
     return [
-        f"epoch {found.epoch}: {found.batches} batches ({found.verified} verified), {found.readings} readings,"
-        f" {found.lost} lost in signed gaps, {found.witnesses} signed roots, the last over {found.covered}"
+        f"epoch {found.epoch}: {found.batches} batches ({found.verified} verified), {found.readings} readings"
+        f" ({found.reduced} as long windows), {found.lost} lost in signed gaps,"
+        f" {found.witnesses} signed roots, the last over {found.covered}"
         for found in report.streams
     ]
 

@@ -96,4 +96,5 @@ def _sink_lines(sink: dict[str, Any]) -> list[str]:
         ", ".join(f"{count} {name.rsplit('/', 1)[-1]}" for name, count in sink["entities"].items())
         or "no entities"
     )
-    return [f"embedded sink: {types}; {sink['readings']} readings, {sink['duplicates']} twice"]
+    readings = f"{sink['readings']} readings ({sink['reduced']} as long windows)"
+    return [f"embedded sink: {types}; {readings}, {sink['duplicates']} twice"]

@@ -108,6 +108,15 @@ class EmbeddedStore:
             gateway,
         )
 
+    def reduced(self, gateway: str = "") -> int:
+        """Of how many readings the gateway had only long windows left."""
+        return self._number(
+            "SELECT coalesce(sum(json_extract(document, '$.\"urn:lamppost:reduced\".value.readings')), 0)"
+            " FROM entities WHERE type = 'urn:lamppost:Reduced' AND (? = '' OR gateway = ?)",
+            gateway,
+            gateway,
+        )
+
     def duplicates(self, gateway: str = "") -> int:
         """How many writes of an (entity, attribute, dataset, observedAt) came after the first one."""
         return self._number(

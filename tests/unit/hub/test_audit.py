@@ -270,6 +270,18 @@ def test_lost_readings_must_be_in_a_signed_gap(world: HubWorld, gateway: Sealing
     assert found.what.startswith("readings 39 to 39 before batch 3 are in no batch")
 
 
+def test_readings_left_as_long_windows_are_counted_and_not_lost(
+    world: HubWorld, gateway: SealingGateway
+) -> None:
+    from lamppost.ngsild.reduced import reduced_entities
+
+    windows = reduced_entities("gw-1", "e", [(0, 9, 8, 900 * 10**9)])
+    world.intake.take([gateway.next(count=10, content=json.dumps(windows).encode())])
+    world.intake.take([gateway.next(content=b'[{"urn:lamppost:reduced": "urn:lamppost:Reduced"}]')])
+    (stream,) = look(world).streams
+    assert (stream.reduced, stream.lost) == (8, 0)
+
+
 def test_epochs_hang_together_by_their_reset_records(
     world: HubWorld, gateway: SealingGateway
 ) -> None:

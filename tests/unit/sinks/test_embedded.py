@@ -11,6 +11,7 @@ import pytest
 from fakes.deliveries import READINGS, delivery, gap
 from lamppost.errors import HubError, StoreError
 from lamppost.ngsild import vocabulary
+from lamppost.ngsild.reduced import reduced_entities
 from lamppost_hub import delivery as hub_delivery
 from lamppost_hub.sinks.embedded import EmbeddedSink, merged
 from lamppost_hub.sinks.store import Delivered, EmbeddedStore
@@ -41,6 +42,20 @@ async def test_questions_while_the_sink_is_open(tmp_path: Path) -> None:
         assert [instance["value"] for _, instance in history] == [101.0, 102.0]
         assert store.entity("urn:nothing") is None
     await sink.close()
+
+
+async def test_readings_left_as_long_windows_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "sink.sqlite"
+    sink = EmbeddedSink.open(path)
+    for seq, gateway in enumerate(("gw-1", "gw-1", "gw-2")):
+        found = delivery(seq, gateway=gateway)
+        first, last = found.span_first, found.span_last
+        mark = reduced_entities(gateway, "e1", [(first, last, READINGS, 900 * 10**9)])
+        await sink.write(dataclasses.replace(found, entities=found.entities + mark))
+    await sink.close()
+    with EmbeddedStore.open(path) as store:
+        assert (store.reduced(), store.reduced("gw-2")) == (3 * READINGS, READINGS)
+        assert store.readings() == 3 * READINGS
 
 
 async def test_a_repeated_instance_in_another_delivery_is_seen(tmp_path: Path) -> None:
