@@ -18,7 +18,9 @@ AREAS = (
 )
 CODE = re.compile(rf'"((?:{AREAS})\.[a-z][a-z0-9-]*)"')
 NO_CODES = {
+    "bundle.json",
     "direct.journal",
+    "site.json",
     "hub.sqlite",
     "hub.toml",
     "ring.head",
