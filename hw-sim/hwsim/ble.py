@@ -19,11 +19,14 @@ from hwsim.ble_objects import (
     CHARACTERISTIC,
     DEVICE,
     HCI0,
+    MANAGER,
+    MONITOR,
     OBJECTS,
     PROPERTIES,
     SERVICE,
     Advertisement,
     Characteristic,
+    Interfaces,
     Tree,
     adapter_properties,
     device_path,
@@ -39,8 +42,11 @@ _Result = TypeVar("_Result")
 class Bluez:
     """BlueZ with one adapter, in a thread of its own; its methods may be called from any other thread."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, experimental: bool = False) -> None:
+        """`experimental`: bluetoothd runs with --experimental, so that clients may scan passively."""
         self._address = address
+        self._experimental = experimental
+        self._monitors: dict[tuple[str, str], list[tuple[int, int, bytes]]] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="bluez", daemon=True)
         self._bus: MessageBus | None = None
@@ -73,6 +79,11 @@ class Bluez:
     @property
     def scanning(self) -> bool:
         """Whether any client scans; without one, BlueZ shows no advertisement."""
+        return bool(self._scanners or self._monitors)
+
+    @property
+    def asks(self) -> bool:
+        """Whether the radio sends scan requests: some client scans actively."""
         return bool(self._scanners)
 
     def advertise(self, seen: Advertisement) -> bool:
@@ -136,11 +147,15 @@ class Bluez:
         await self._bus.request_name("org.bluez", NameFlag.NONE)
         self._tree = Tree(self._send)
         self._tree.add("/org/bluez", {"org.bluez.AgentManager1": {}})
-        self._tree.add(HCI0, {ADAPTER: adapter_properties()})
+        shown: Interfaces = {ADAPTER: adapter_properties()}
+        if self._experimental:
+            shown[MANAGER] = {"SupportedMonitorTypes": Variant("as", ["or_patterns"])}
+        self._tree.add(HCI0, shown)
 
     async def _leave(self) -> None:
         bus, self._bus = self._bus, None
         self._scanners.clear()
+        self._monitors.clear()
         for task in self._tasks:
             task.cancel()
         if bus is not None and bus.connected:
@@ -160,7 +175,7 @@ class Bluez:
         return shown
 
     def _receive(self, seen: Advertisement) -> bool:
-        if not self._scanners:
+        if not self._scanners and not self._is_watched(seen):
             return False
         path = device_path(seen.address)
         if path not in self._tree.objects:
@@ -177,6 +192,39 @@ class Bluez:
         if changed:
             self._tree.change(path, DEVICE, changed)
         return True
+
+    def _is_watched(self, seen: Advertisement) -> bool:
+        structures = seen.structures()
+        return any(
+            kind == wanted and data[at : at + len(content)] == content
+            for patterns in self._monitors.values()
+            for at, wanted, content in patterns
+            for kind, data in structures
+        )
+
+    async def _watch(self, client: str, path: str) -> None:
+        """Ask a client what its monitor looks for, once it has shown it, and tell it that it is in use."""
+        call = Message(
+            destination=client,
+            path=path,
+            interface=PROPERTIES,
+            member="Get",
+            signature="ss",
+            body=[MONITOR, "Patterns"],
+        )
+        for _ in range(100):
+            bus = self._bus
+            reply = None if bus is None else await bus.call(call)
+            if bus is None:
+                return
+            if reply is not None and reply.message_type is MessageType.METHOD_RETURN:
+                found = [(at, kind, bytes(data)) for at, kind, data in reply.body[0].value]
+                self._monitors[client, path] = found
+                await bus.call(
+                    Message(destination=client, path=path, interface=MONITOR, member="Activate")
+                )
+                return
+            await asyncio.sleep(0.02)
 
     async def _connect(self, call: Message) -> None:
         path = str(call.path)
@@ -252,6 +300,7 @@ class Bluez:
         answers = {
             PROPERTIES: self._on_properties,
             ADAPTER: self._on_adapter,
+            MANAGER: self._on_monitors,
             DEVICE: self._on_device,
             CHARACTERISTIC: self._on_characteristic,
         }
@@ -279,6 +328,20 @@ class Bluez:
         elif call.member == "RemoveDevice":
             self._tree.remove(call.body[0])
         elif call.member != "SetDiscoveryFilter":
+            return None
+        return Message.new_method_return(call)
+
+    def _on_monitors(self, call: Message) -> Message | None:
+        if not self._experimental:
+            return None
+        client, path = str(call.sender), str(call.body[0])
+        if call.member == "RegisterMonitor":
+            task = asyncio.get_running_loop().create_task(self._watch(client, path))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        elif call.member == "UnregisterMonitor":
+            self._monitors.pop((client, path), None)
+        else:
             return None
         return Message.new_method_return(call)
 

@@ -11,6 +11,7 @@ from dbus_fast import Message, MessageType, Variant
 ADAPTER, DEVICE = "org.bluez.Adapter1", "org.bluez.Device1"
 SERVICE, CHARACTERISTIC = "org.bluez.GattService1", "org.bluez.GattCharacteristic1"
 PROPERTIES = "org.freedesktop.DBus.Properties"
+MANAGER, MONITOR = "org.bluez.AdvertisementMonitorManager1", "org.bluez.AdvertisementMonitor1"
 OBJECTS = "org.freedesktop.DBus.ObjectManager"
 HCI0 = "/org/bluez/hci0"
 
@@ -28,6 +29,18 @@ class Advertisement:
     service: Mapping[str, bytes] = field(default_factory=dict)
     uuids: Sequence[str] = ()
     address_type: str = "random"
+    flags: int | None = 0x06
+
+    def structures(self) -> list[tuple[int, bytes]]:
+        """AD types and contents as in the air, of what a monitor may look for (Core specification supplement, A)."""
+        found = [] if self.flags is None else [(0x01, bytes((self.flags,)))]
+        found += [
+            (0xFF, key.to_bytes(2, "little") + data) for key, data in self.manufacturer.items()
+        ]
+        found += [
+            (0x16, bytes.fromhex(key[4:8])[::-1] + data) for key, data in self.service.items()
+        ]
+        return found
 
     def properties(self) -> dict[str, Variant]:
         """What of it BlueZ shows at the device's object."""

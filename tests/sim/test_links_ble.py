@@ -13,6 +13,8 @@ pytest.importorskip("bleak")
 from fakes.acquiring import Acquiring
 from hwsim.ble import Advertisement, Bluez, PrivateBus
 from hwsim.ble_bus import BusError
+from lamppost.errors import LinkError
+from lamppost.links.ble import BleLink
 
 TAG, DOOR, STRANGER = "CB:B8:33:4C:88:4F", "54:48:E6:8F:80:A5", "C0:00:00:00:00:01"
 RUUVI = bytes.fromhex("0512FC5394C37C0004FFFC040CAC364200CDCBB8334C884F")
@@ -109,6 +111,61 @@ def test_plain_and_encrypted_sensors(street: Street, start: Callable[[], Acquiri
     assert set(gateway.reasons("tag")) == set(gateway.reasons("door")) == {"good"}
     assert status["stray"] > 0  # the stranger's
     assert not street.bluez.scanning
+
+
+def is_passive(link: BleLink) -> bool:
+    return link.passive
+
+
+async def test_passive_where_bluez_allows_it_else_active(
+    bus: PrivateBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in bus.environment().items():
+        monkeypatch.setenv(name, value)
+    for experimental in (True, False):
+        with Bluez(bus.address, experimental=experimental) as bluez:
+            made = Street(bluez)
+            made.packets[STRANGER] = Advertisement(STRANGER, -80, name="mute", flags=None)
+            link = BleLink("hci0", 10.0, [TAG])
+            await link.open()
+            try:
+                heard = [each for _ in range(3) for each in await link.receive(10.0)]
+                assert link.passive == experimental
+                assert bluez.asks != experimental
+            finally:
+                made.close()
+                link.close()
+                await link.ended()
+            assert {each.address for each in heard} == {TAG}
+            assert heard[0].manufacturer == {0x499: RUUVI}
+            assert not bluez.scanning
+
+
+async def test_a_passive_scan_that_hears_nobody_is_followed_by_an_active_one(
+    bus: PrivateBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in bus.environment().items():
+        monkeypatch.setenv(name, value)
+    with Bluez(bus.address, experimental=True) as bluez:
+        made = Street(bluez)
+        mute = Advertisement(TAG, -61, name="mute", flags=None)  # matches no pattern
+        made.packets = {TAG: mute}
+        link = BleLink("hci0", 0.5, [TAG])
+        try:
+            await link.open()
+            assert is_passive(link)
+            with pytest.raises(LinkError) as silent:
+                for _ in range(10):
+                    await link.receive(0.2)
+            assert silent.value.code == "link.silent"
+            link.close()
+            await link.open()
+            assert not is_passive(link)
+            assert (await link.receive(10.0))[0].address == TAG
+        finally:
+            made.close()
+            link.close()
+            await link.ended()
 
 
 def test_bluetoothd_dies_and_comes_back(street: Street, start: Callable[[], Acquiring]) -> None:

@@ -43,7 +43,8 @@ class BleLink:
         self._addresses = frozenset(addresses)
         self._heard: deque[Advertisement] = deque(maxlen=_WAITING)
         self._news = asyncio.Event()
-        self._newest = 0
+        self._newest = self._began = 0
+        self._passive_fails = False
         self._lost: LinkError | None = None
         self._scanner: Any = None
         self._bus: Any = None
@@ -68,7 +69,7 @@ class BleLink:
         except (BleakError, DBusError, AuthError, InvalidAddressError, OSError, EOFError) as why:
             self.close()
             raise faults.no_bluetooth(self.where, why or type(why).__name__) from None
-        self._newest = monotonic_ns()
+        self._newest = self._began = monotonic_ns()
 
     def close(self) -> None:
         """Stop scanning, in the background; harmless if it does not scan."""
@@ -99,6 +100,8 @@ class BleLink:
         if self._lost is not None:
             raise self._lost
         if monotonic_ns() - self._newest > self._silence * 1e9:
+            # A passive scan that heard nobody from its start: the controller may not do what BlueZ promises.
+            self._passive_fails = self.passive and self._newest == self._began
             raise faults.silent(self.where, self._silence)
         return found
 
@@ -145,13 +148,14 @@ class BleLink:
             scanning_mode="passive",
             bluez={"adapter": self.where, "or_patterns": patterns},
         )
-        try:
-            await passive.start()
-            self._scanner, self.passive = passive, True
-        except refused:
-            active = BleakScanner(self._on_advertisement, bluez={"adapter": self.where})
-            await active.start()
-            self._scanner, self.passive = active, False
+        if not self._passive_fails:
+            with contextlib.suppress(refused):
+                await passive.start()
+                self._scanner, self.passive = passive, True
+                return
+        active = BleakScanner(self._on_advertisement, bluez={"adapter": self.where})
+        await active.start()
+        self._scanner, self.passive = active, False
 
     def _on_advertisement(self, device: Any, seen: Any) -> None:
         self._newest = monotonic_ns()
