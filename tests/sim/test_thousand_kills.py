@@ -17,7 +17,11 @@ from fakes.postgres import Postgres
 from sim.chain import need_broker
 from sim.town import Town, rage
 
-pytestmark = pytest.mark.broker
+pytestmark = [
+    pytest.mark.broker,
+    # paho leaves sockets open whose handshake failed, and says so when they are collected
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 @pytest.fixture
