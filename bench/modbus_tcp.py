@@ -307,6 +307,7 @@ def report(what: str, value: float, unit: str, ratio: float, against: str, **mor
         "ratio": round(ratio, 4),
         "against": against,
         **more,
+        "load": round(os.getloadavg()[0], 1),  # far above one: others had the machine too
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
     }
     print(json.dumps(figure), flush=True)

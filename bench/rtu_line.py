@@ -179,6 +179,7 @@ def report(what: str, value: float, unit: str, ratio: float, against: str, resul
         "against": against,
         "t35_violations": result.violations,
         "cpu_percent": round(100 * result.cpu / result.seconds, 2),
+        "load": round(os.getloadavg()[0], 1),  # far above one: others had the machine too
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
     }
     print(json.dumps(figure), flush=True)
