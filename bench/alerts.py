@@ -5,8 +5,8 @@ python bench/alerts.py [days] [alerts]
 A real gateway, Mosquitto and `lamppost-hub receive` on this machine. The gateway reads a level probe over Modbus/TCP
 five times a second; its ring holds `days` of unsent readings of 20 meters with 20 points each, one a minute. While that
 drains the level rises and falls in steps, and with each step one of 32 rules is broken or kept again; the time is from
-the sample that did it (the alert's `observedAt`) to the line that the jsonl sink has on its disk, looked for every 5 ms.
-One JSON line a figure.
+the sample that did it (the alert's `observedAt`) to the line that the jsonl sink has on its disk, looked for every 5
+ms. One JSON line a figure.
 """
 
 from __future__ import annotations

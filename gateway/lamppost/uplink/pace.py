@@ -8,7 +8,6 @@ the time that took. A rate seen while the line was not full counts only if it is
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection, Hashable
 
 QUEUE = 1.0  # seconds of the line's rate that may be unanswered
@@ -26,7 +25,9 @@ class Pace:
 
     def __init__(self) -> None:
         self._out: dict[Hashable, tuple[int, float, int, bool]] = {}
-        self._trips: deque[float] = deque(maxlen=16)
+        self._trip: float | None = (
+            None  # the shortest of this connection: longer ones are our own queue
+        )
         self._answered = 0
         self._size = FIRST_SIZE
         self.rate: float | None = None  # bytes a second
@@ -49,7 +50,7 @@ class Pace:
         size, begin, answered, full = flight
         self._answered += size
         took = max(now - begin, 1e-3)
-        self._trips.append(took)
+        self._trip = took if self._trip is None else min(took, self._trip)
         seen = (self._answered - answered) / took
         if self.rate is None or seen > self.rate:
             self.rate = seen
@@ -65,6 +66,7 @@ class Pace:
         """The connection is gone, and what was out with it."""
         self._out.clear()
         self.unanswered = 0
+        self._trip = None
 
     def only(self, out: Collection[Hashable]) -> None:
         """These batches are out; the others were refused, or wait to be sent again."""
@@ -80,8 +82,7 @@ class Pace:
         """Bytes that may be unanswered."""
         if self.rate is None:
             return float("inf")
-        trip = min(self._trips, default=0.0)
-        return max(LEAST_QUEUE, self.rate * max(QUEUE, ROUND_TRIPS * trip))
+        return max(LEAST_QUEUE, self.rate * max(QUEUE, ROUND_TRIPS * (self._trip or 0.0)))
 
     @property
     def readings(self) -> int:
