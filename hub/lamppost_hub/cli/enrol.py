@@ -168,7 +168,10 @@ def token(root: Path, gateway: str, hours: int, replace: bool, as_json: bool) ->
 @click.option("--host", default="127.0.0.1", show_default=True, help="address to listen on")
 @click.option("--port", type=click.IntRange(0, 65535), default=8443, show_default=True)
 def serve(root: Path, host: str, port: int) -> None:
-    """The enrolment server (EST, RFC 7030) until SIGTERM. Prints one line `ready URL` once it listens."""
+    """The enrolment server (EST, RFC 7030) until SIGTERM; it serves released configuration too.
+
+    Prints one line `ready URL` once it listens.
+    """
     import asyncio
     import logging
     import sys
@@ -177,6 +180,8 @@ def serve(root: Path, host: str, port: int) -> None:
     from lamppost_hub.est import EstServer
     from lamppost_hub.folder import HubFolder
     from lamppost_hub.founding import DEVICE_ROOT, open_database
+    from lamppost_hub.publish.daily import beside
+    from lamppost_hub.publish.serving import Serving
     from lamppost_hub.registration import Registration
     from lamppost_hub.thread import DatabaseThread
     from lamppost_hub.watchdog import notify
@@ -201,9 +206,10 @@ def serve(root: Path, host: str, port: int) -> None:
         notify("READY=1")
         click.echo(f"ready https://{name}:{at}")
 
-    server = Server(est.app, listener, ready)
+    configuration = Serving(folder.publish / "repository", database, thread)
+    server = Server(configuration.after(est.app.routes), listener, ready)
     try:
-        asyncio.run(server.run_here())
+        asyncio.run(beside(server.run_here(), root, clock))
     finally:
         thread.close()
         database.close()

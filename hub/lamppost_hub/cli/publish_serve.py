@@ -8,15 +8,16 @@ import click
 
 from lamppost_hub.cli.main import finish, hub_argument, json_option
 
-REFRESH_EVERY = 86400.0
-
 
 @click.command()
 @hub_argument
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 for gateways")
 @click.option("--port", type=click.IntRange(0, 65535), default=8443, show_default=True)
 def serve(root: Path, host: str, port: int) -> None:
-    """Serve the repository to enrolled gateways over HTTPS, and sign daily what is current, until SIGTERM."""
+    """Serve the repository to enrolled gateways over HTTPS, and sign daily what is current, until SIGTERM.
+
+    `lamppost-hub enrol serve` does the same beside enrolment; this is for a machine of its own.
+    """
     import asyncio
     import logging
     import sys
@@ -25,6 +26,7 @@ def serve(root: Path, host: str, port: int) -> None:
     from lamppost_hub.folder import HubFolder
     from lamppost_hub.founding import DEVICE_ROOT, open_database
     from lamppost_hub.publish import office
+    from lamppost_hub.publish.daily import beside
     from lamppost_hub.publish.serving import Serving
     from lamppost_hub.thread import DatabaseThread
     from lamppost_hub.web import Listener, Server
@@ -34,7 +36,6 @@ def serve(root: Path, host: str, port: int) -> None:
     )
     folder, clock = HubFolder(root), SystemClock()
     with office.repository(root) as repo:
-        repo.refresh(clock.utc())
         released = repo.released
     database, thread = open_database(folder), DatabaseThread()
     listener = Listener(
@@ -50,45 +51,12 @@ def serve(root: Path, host: str, port: int) -> None:
         lambda found: click.echo(f"ready https://{host}:{found}"),
     )
 
-    async def run() -> None:
-        again = asyncio.create_task(_refreshed(root))
-        try:
-            await server.run_here()
-        finally:
-            again.cancel()
-            await asyncio.gather(again, return_exceptions=True)
-
     try:
-        asyncio.run(run())
+        asyncio.run(beside(server.run_here(), root, clock))
     finally:
         thread.close()
         database.close()
     click.echo("OK stopped")
-
-
-async def _refreshed(root: Path) -> None:
-    """Sign snapshot and timestamp once a day; a week without is what gateways bear."""
-    import asyncio
-    import logging
-
-    from lamppost.errors import LamppostError
-    from lamppost_hub.clock import SystemClock
-
-    clock = SystemClock()
-    while True:
-        await clock.sleep(REFRESH_EVERY)
-        try:
-            await asyncio.to_thread(_refresh, root)
-        except LamppostError as error:
-            logging.getLogger("lamppost_hub.publish").error("%s: %s", error.code, error)
-
-
-def _refresh(root: Path) -> None:
-    from lamppost_hub.clock import SystemClock
-    from lamppost_hub.publish import office
-
-    with office.repository(root) as repo:
-        repo.refresh(SystemClock().utc())
 
 
 @click.command()
@@ -96,7 +64,10 @@ def _refresh(root: Path) -> None:
 @json_option
 def refresh(root: Path, as_json: bool) -> None:
     """Sign snapshot and timestamp anew, as `serve` does every day."""
-    _refresh(root)
+    from lamppost_hub.clock import SystemClock
+    from lamppost_hub.publish.daily import sign
+
+    sign(root, SystemClock().utc())
     finish("hub-publish-refresh", {}, [], "signed for the next seven days", as_json=as_json)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,9 @@ from lamppost_hub.publish.refusal import PublishError
 from lamppost_hub.publish.repository import Repository
 
 
+LOCK_TRIES = 50  # a tenth of a second each: other commands take less
+
+
 @contextmanager
 def repository(root: Path) -> Iterator[Repository]:
     """The repository of a hub's folder, for one process at a time. Raises SiteError `hub.…`, PublishError."""
@@ -23,12 +27,21 @@ def repository(root: Path) -> Iterator[Repository]:
     folder.settings()
     private_folder(folder.publish)
     lock = FileLock(folder.publish / "lock")
-    if not lock.try_hold():
+    for _ in range(LOCK_TRIES):
+        if lock.try_hold():
+            break
+        threading.Event().wait(0.1)
+    else:
         raise PublishError("publish.busy", "another command is at work on the repository")
     try:
         yield Repository(folder.publish, folder.online_keys())
     finally:
         lock.release()
+
+
+def not_begun(root: Path) -> PublishError:
+    """Nothing is released in this hub yet."""
+    return PublishError("publish.not-initialised", f"{root} publishes nothing yet")
 
 
 def online_key(root: Path, *, new: bool = False) -> PublicKey:

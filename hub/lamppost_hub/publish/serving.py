@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from lamppost.errors import LamppostError
 from lamppost_hub.ca import serial_of
@@ -29,7 +30,12 @@ class Serving:
         self._folder = folder
         self._registry = Registry(database)
         self._thread = thread
-        self.app: Any = Starlette(routes=[Route("/{path:path}", self._answer, methods=["GET"])])
+        self.routes = [Route("/{path:path}", self._answer, methods=["GET"])]
+        self.app: Any = Starlette(routes=self.routes)
+
+    def after(self, routes: Sequence[BaseRoute]) -> Any:
+        """One application that answers other routes first."""
+        return Starlette(routes=[*routes, *self.routes])
 
     async def _answer(self, request: Request) -> Response:
         path = request.path_params["path"]
