@@ -16,7 +16,6 @@ from lamppost_hub.publish.nudging import mark
 from lamppost_hub.publish.refusal import PublishError
 from lamppost_hub.publish.repository import Repository
 
-
 LOCK_TRIES = 50  # a tenth of a second each: other commands take less
 
 
