@@ -215,7 +215,8 @@ def _single(route: Route, window: Window, value: float | int | str) -> Attribute
         attribute["unitCode"] = route.convert.code
     attribute["observedAt"] = utc_text(window.observed)
     for name, part in _aggregates(route, window).items():
-        attribute[name] = prop(part)
+        if not _says_again(name, part, window, value):
+            attribute[name] = prop(part)
     return attribute | _bounds(window, window.time_quality)
 
 
@@ -228,11 +229,15 @@ def _measured(parts: Sequence[tuple[Route, Window, float | int | str]]) -> Attri
     newest = max((window for _, window, _ in ordered), key=lambda w: w.observed)
     attribute["observedAt"] = utc_text(newest.observed)
     gathered: dict[str, dict[str, object]] = {}
-    for route, window, _ in ordered:
+    needed: set[str] = set()
+    for route, window, value in ordered:
         for name, part in _aggregates(route, window).items():
             gathered.setdefault(name, {})[route.term.member] = part
+            if not _says_again(name, part, window, value):
+                needed.add(name)
     for name, members in gathered.items():
-        attribute[name] = prop(members)
+        if name in needed:
+            attribute[name] = prop(members)
     worst = max((window.time_quality for _, window, _ in ordered), key=_TRUST.index)
     return attribute | _bounds(newest, worst)
 
@@ -270,6 +275,13 @@ def _aggregates(route: Route, window: Window) -> dict[str, object]:
     parts |= _counts(window)
     parts[v.QUALITY] = window.quality.reason
     return parts
+
+
+def _says_again(name: str, part: object, window: Window, value: float | int | str) -> bool:
+    """Of a window of one reading, range and newest value say its value once more: they are left out."""
+    if name not in (v.MIN, v.MAX, v.LAST) or window.count != 1 or isinstance(part, bool):
+        return False
+    return part == value or (isinstance(part, (int, float)) and _rounded(part) == value)
 
 
 def _bounds(window: Window, trust: TimeQuality) -> Attribute:
