@@ -55,9 +55,9 @@ def send(world: HubWorld, gateway: SealingGateway, count: int) -> None:
 
 
 @contextmanager
-def refused(code: str) -> Iterator[None]:
+def refused(code: str) -> Iterator[pytest.ExceptionInfo[TrustError]]:
     with pytest.raises(TrustError) as error:
-        yield
+        yield error
     assert error.value.code == code
 
 
@@ -188,6 +188,23 @@ def test_a_rewritten_log_contradicts_its_last_checkpoint(
     world.database.run("UPDATE entries SET leaf = ? WHERE seq = 2", forged.leaf(2))
     with refused("checkpoint.inconsistent"):
         opened(world).make("gw-1", EPOCH, 2)
+
+
+def test_a_log_rewritten_down_to_the_stored_frontier_contradicts_the_note(
+    world: HubWorld, gateway: SealingGateway
+) -> None:
+    """Batches, the stream and the checkpoint's own frontier are forged to fit one another; only the note is signed."""
+    send(world, gateway, 3)
+    made = opened(world).make("gw-1", EPOCH, 1)
+    forged = MerkleLog([*(s.leaf for s in gateway.batches[:2]), leaf_hash(b"forged")])
+    frontier = forged.frontier().to_bytes()
+    world.database.run("UPDATE entries SET leaf = ? WHERE seq = 2", forged.leaf(2))
+    world.database.run("UPDATE streams SET frontier = ?", frontier)
+    world.database.run("UPDATE checkpoints SET frontier = ?", frontier)
+    assert made.path.exists()  # a size that the table has too, so its file is not looked at again
+    with refused("checkpoint.inconsistent") as error:
+        opened(world).make("gw-1", EPOCH, 2)
+    assert "for 3 batches" in str(error.value)
 
 
 async def test_what_cannot_be_signed_is_said_once_and_others_are_signed(
