@@ -8,6 +8,7 @@ look like a block, is never taken for one.
 from __future__ import annotations
 
 import struct
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -43,10 +44,18 @@ _ZSTD = 1  # block flag
 _CLEAN = 1  # header flag
 _WORTH = 256  # bytes from which compression is tried
 
-_compress = zstandard.ZstdCompressor(
-    level=1, write_content_size=False, write_checksum=False
-).compress
-_expand = zstandard.ZstdDecompressor().decompress
+
+class _Contexts(threading.local):
+    """One of each for every thread: a zstd context may serve one at a time, and a gateway has several rings."""
+
+    def __init__(self) -> None:
+        self.compress = zstandard.ZstdCompressor(
+            level=1, write_content_size=False, write_checksum=False
+        ).compress
+        self.expand = zstandard.ZstdDecompressor().decompress
+
+
+_zstd = _Contexts()
 
 
 class Role(IntEnum):
@@ -236,7 +245,7 @@ def seed(ring: bytes, serial: int) -> int:
 def frame(kind: Kind, body: bytes, first: int, last: int, records: int) -> Frame:
     """A block before it has a place; compressed where that saves an eighth."""
     if len(body) >= _WORTH and kind is not Kind.BATCH:
-        small = _compress(body)
+        small = _zstd.compress(body)
         if len(small) <= len(body) - len(body) // 8:
             return Frame(kind, small, len(body), _ZSTD, first, last, records)
     return Frame(kind, body, len(body), 0, first, last, records)
@@ -349,4 +358,6 @@ def unpack_batch(block: Block) -> Batch:
 
 
 def _body(block: Block) -> bytes:
-    return _expand(block.body, max_output_size=block.size) if block.flags & _ZSTD else block.body
+    return (
+        _zstd.expand(block.body, max_output_size=block.size) if block.flags & _ZSTD else block.body
+    )
