@@ -100,7 +100,7 @@ def _rows(found: Mapping[str, Any]) -> Iterator[str]:
         "clock": found["clock"],
     }
     if working := found.get("maintenance"):
-        rows["maintenance"] = f"{working['reason']} ({working['by']})"
+        rows["work"] = f"{working['reason']} ({working['by']})"
     for name, text in rows.items():
         yield f"<dt>{escape(name)}</dt><dd>{escape(str(text))}</dd>"
 
@@ -135,7 +135,9 @@ def _value(point: str, reading: Mapping[str, Any], unit: str) -> str:
 
 
 def _chosen(readings: Mapping[str, Any]) -> list[str]:
+    """The points that say most: by kind, and of a kind the whole before its parts."""
     known = [p for stem in _MAIN for p in readings if p.partition(".")[0] == stem]
+    known.sort(key=lambda p: (_MAIN.index(p.partition(".")[0]), "." in p))
     return (known or list(readings))[:_SHOWN]
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lamppost import __version__
-from lamppost.config.schema import Site
 from lamppost.model import Batch, Instant
 from lamppost.ring import RingStats
+
+if TYPE_CHECKING:  # the schema brings pydantic, and `lamppost status` must be quick
+    from lamppost.config.schema import Site
 
 
 def report(

@@ -64,7 +64,7 @@ def test_a_good_site_ends_with_ok(capsys: pytest.CaptureFixture[str], tmp_path: 
 def test_status_without_a_daemon(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, lines = call(capsys, "status", "--socket", tmp_path / "none.sock")
     assert code == 3
-    assert lines[-1].startswith("PROBLEM daemon.not-running: ")
+    assert lines[-1] == "PROBLEM daemon.not-running; type: lamppost doctor host"
 
 
 def test_buffer_status_without_a_daemon_reads_the_files(
