@@ -34,8 +34,10 @@ class Fleet:
             pending = [e["epoch"] for e in gateway["epochs"] if e["state"] == "epoch-pending"]
             if gateway["state"] == "quarantined":
                 what = f"{name} is quarantined: two senders with one identity; find the other card"
+                then = f"lamppost-hub quarantine list {root}"
                 if pending:
-                    what += f", then: lamppost-hub enrol approve-epoch {root} {name} {pending[-1]}"
+                    then = f"lamppost-hub enrol approve-epoch {root} {name} {pending[-1]}"
+                what += f", then: {then}"
                 return what, False
             if pending and gateway["state"] == "active":
                 command = f"lamppost-hub enrol approve-epoch {root} {name} {pending[-1]}"

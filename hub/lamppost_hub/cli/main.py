@@ -24,6 +24,7 @@ COMMANDS = {
         "lamppost_hub.cli.publish",
         "signed configuration: stage, sign, release, watch, halt",
     ),
+    "quarantine": ("lamppost_hub.cli.quarantine", "gateways of which two seem to exist"),
     "fleet": ("lamppost_hub.cli.fleet", "what has arrived, from whom, and what was refused"),
     "checkpoint": ("lamppost_hub.cli.checkpoint", "sign what every gateway's log is now"),
     "audit": ("lamppost_hub.cli.audit", "prove that nothing is missing, or name the first break"),
