@@ -6,6 +6,8 @@ the way back may take (docs/reference/simulated-hardware.md). A bad reading outs
 
 from __future__ import annotations
 
+import json
+import socket
 import subprocess
 import sys
 import threading
@@ -48,13 +50,39 @@ ENDS = {"silence": "revive", "unplug": "plug", "off": "on", "stick": "release", 
 CALM: Mapping[str, object] = {"bit_error_rate": 0.0, "late_every": 0}
 
 
+LATE, MISSED = 0.1, 8.0
+"""Seconds: a simulated line that hands a byte over so late had no processor; what that causes is over after 8 s."""
+
+
 @dataclass
 class Played:
-    """A scenario under way: its site file, the environment for a gateway, and when which of its events happened."""
+    """A scenario under way: its site file, the environment for a gateway, and when which of its events happened.
+
+    `stalls`: when which simulated line was late by itself, because the machine was busy.
+    """
 
     site: str
     env: dict[str, str]
     events: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
+    stalls: list[tuple[float, str]] = field(default_factory=list)
+
+    def watch(self, control: Path, ended: threading.Event) -> None:
+        """Ask the simulator each second how late its lines were."""
+        with socket.socket(socket.AF_UNIX) as made:
+            made.connect(str(control))
+            stream = made.makefile("rw")
+
+            def ask(**words: str) -> dict[str, Any]:
+                stream.write(json.dumps(words) + "\n")
+                stream.flush()
+                told: dict[str, Any] = json.loads(stream.readline())
+                return told
+
+            while not ended.wait(1.0):
+                for name, stats in ask(do="stats")["lines"].items():
+                    if stats["late"] > LATE:
+                        self.stalls.append((time.clock_gettime(time.CLOCK_BOOTTIME), name))
+                    ask(do="reset", line=name)
 
 
 @contextmanager
@@ -84,9 +112,16 @@ def simulated(name: str, folder: Path) -> Iterator[Played]:
                     now = time.clock_gettime(time.CLOCK_BOOTTIME)
                     played.events.append((now, steps[len(played.events)]))
 
+        ended = threading.Event()
         listener = threading.Thread(target=listen)
+        watcher = threading.Thread(target=played.watch, args=(folder / "sim.sock", ended))
         listener.start()
-        yield played
+        watcher.start()
+        try:
+            yield played
+        finally:
+            ended.set()
+            watcher.join()
     finally:
         process.terminate()
         process.wait(20)
@@ -118,6 +153,8 @@ def play(name: str, folder: Path, seconds: float, slack: float) -> str:
     for device in devices.values():
         samples = acquiring.of(device["name"])
         spans = excuses(device, played.events, ended)
+        stalls = [at for at, line in played.stalls if line == device["link"]]
+        spans += [(at - 1.0 - UNDER_WAY, at + MISSED) for at in stalls]
         gaps += unexplained(device, samples, spans, (begun, ended), slack)
         bad = [s["at"] for s in samples if set(s["reasons"].values()) != {"good"}]
         felt |= {span for span in spans if any(span[0] <= at <= span[1] for at in bad)}
@@ -129,7 +166,7 @@ def play(name: str, folder: Path, seconds: float, slack: float) -> str:
         assert event["line"] == "gpio-0" or any(span[0] == at - UNDER_WAY for span in felt), event
     return (
         f"{name}: {len(devices)} devices, {counted} samples, {excused} not good and explained by "
-        f"{len(happened)} events, 0 gaps"
+        f"{len(happened)} events, 0 gaps; the simulator itself was late {len(played.stalls)} times"
     )
 
 
