@@ -1,4 +1,4 @@
-"""The hub's enrolment server in a thread of the test, on a free port, by a clock that the test holds."""
+"""The hub's server for gateways in a thread of the test: enrolment by a clock of the test, and configuration."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from lamppost_hub.ca import fingerprint
 from lamppost_hub.clock import Clock
 from lamppost_hub.est import EstServer
 from lamppost_hub.folder import HubFolder
+from lamppost_hub.publish.serving import Serving
 from lamppost_hub.registration import Registration
 from lamppost_hub.thread import DatabaseThread
 from lamppost_hub.web import Listener, Server
@@ -32,7 +33,8 @@ def enrolment_server(folder: HubFolder, clock: Clock) -> Iterator[str]:
         folder.tls / "server.key",
         folder.ca / f"{founding.DEVICE_ROOT}.pem",
     )
-    server = Server(est.app, listener, ports.put)
+    configuration = Serving(folder.publish / "repository", database, thread)
+    server = Server(configuration.after(est.app.routes), listener, ports.put)
     serving = threading.Thread(target=lambda: asyncio.run(server.run_here()))
     serving.start()
     try:

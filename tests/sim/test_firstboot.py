@@ -16,6 +16,7 @@ from lamppost.envelope import identity
 from lamppost.envelope.keys import FileSigner, create_signing_key
 from lamppost.envelope.seed import Seed, write_seed
 from lamppost_hub import founding
+from lamppost_hub.cli import main as hub_main
 from lamppost_hub.clock import SystemClock
 from lamppost_hub.folder import HubFolder, Settings
 from lamppost_hub.tokens import Tokens
@@ -39,7 +40,7 @@ class Card:
         database = founding.open_database(self.hub)
         made = token or Tokens(database).make(gateway, SystemClock().utc())
         database.close()
-        members = {"hub": self.url, "pin": pin_of(self.hub)} | changes
+        members = {"hub": self.url, "pin": pin_of(self.hub), "root": ""} | changes
         seed = Seed("batch-1", gateway, "default", token=made, **members)
         self.seed_file.write_bytes(write_seed(seed, FileSigner.load(self.batch)))
 
@@ -149,6 +150,71 @@ def test_without_a_configuration_it_says_so_and_tries_again(card: Card) -> None:
     assert card.seed_file.exists()
     card.site.write_text("# brought by hand")
     assert card.starts() == 0
+
+
+def publish(hub: HubFolder, keys: Path, gateway: str) -> str:
+    """Key ceremony, approvers and one released configuration by the hub's own commands; the site's text."""
+    keys.mkdir()
+
+    def call(*words: object) -> None:
+        hub_main(["publish", *map(str, words)])
+
+    for name in ("r1", "r2", "r3", "a1", "a2"):
+        call("key", keys / f"{name}.pem")
+    call("init", hub.root, *(w for n in ("r1", "r2", "r3") for w in ("--root", keys / f"{n}.pub")))
+    pending = hub.publish / "pending"
+    for role in ("root", "targets"):
+        for name in ("r1", "r2"):
+            call("sign", pending / role, "--key", keys / f"{name}.pem", "--yes")
+    call("release", hub.root)
+    approvers = [w for n in ("a1", "a2") for w in ("--approver", keys / f"{n}.pub")]
+    call("group", hub.root, "default", *approvers)
+    for name in ("r1", "r2"):
+        call("sign", pending / "targets", "--key", keys / f"{name}.pem", "--yes")
+    call("release", hub.root)
+    sites = keys / "sites"
+    (sites / "gateways").mkdir(parents=True)
+    (sites / "gateways" / f"{gateway}.toml").write_text(PUBLISHED.format(gateway=gateway))
+    call("stage", hub.root, "default", sites, "--steps", "100%@now")
+    for name in ("a1", "a2"):
+        call("sign", pending / "default", "--key", keys / f"{name}.pem", "--yes")
+    call("release", hub.root)
+    return (hub.publish / "repository" / "metadata" / "1.root.json").read_text()
+
+
+PUBLISHED = """\
+[site]
+gateway = "{gateway}"
+hub = "hub.test"
+[uplink]
+host = "localhost"
+[[link]]
+name = "rs485-1"
+kind = "modbus-rtu"
+port = "/dev/ttyUSB0"
+[[device]]
+name = "meter"
+model = "sdm630"
+link = "rs485-1"
+unit = 1
+"""
+
+
+def test_from_an_empty_card_to_its_published_configuration(
+    card: Card, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card.site.unlink()
+    root = publish(card.hub, tmp_path / "keys", "gw-9")
+    card.seed("gw-9", root=root)
+    assert card.starts() == 0, card.log
+    main(["config", "check", str(card.site)])
+    assert 'gateway = "gw-9"' in card.site.read_text()
+    assert capsys.readouterr().out.splitlines()[-1].startswith("OK ")
+    other = Card(tmp_path / "other", card.hub, card.url)
+    other.site.unlink()
+    other.seed("gw-10", root=root)
+    assert other.starts() != 0
+    assert "PROBLEM ota.nothing-published: the hub has no default/gw-10/site.toml" in other.log
 
 
 def test_the_led_tells_it_too(tmp_path: Path) -> None:
