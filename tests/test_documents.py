@@ -19,11 +19,13 @@ AREAS = (
 CODE = re.compile(rf'"((?:{AREAS})\.[a-z][a-z0-9-]*)"')
 NO_CODES = {
     "bundle.json",
+    "config.txt",
     "direct.journal",
     "site.json",
     "hub.sqlite",
     "hub.toml",
     "ring.head",
+    "seed.toml",
     "sink.sqlite",
     "site.toml",
 }  # files

@@ -1,7 +1,7 @@
 """The command-line client that tuf-conformance asks for, over the gateway's own fetcher, HTTP source and limits.
 
-    git clone https://github.com/theupdateframework/tuf-conformance CHECKOUT
-    LAMPPOST_TUF_CONFORMANCE=CHECKOUT ./dev test --all tests/conformance
+git clone https://github.com/theupdateframework/tuf-conformance CHECKOUT
+LAMPPOST_TUF_CONFORMANCE=CHECKOUT ./dev test --all tests/conformance
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import click
 import orjson
 
 from lamppost.cli.main import socket_option, state_option
-from lamppost.errors import HubError, LamppostError
+from lamppost.errors import HubError, LamppostError, StoreError
 from lamppost.status.control import ask
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 LOCAL = Path("/etc/lamppost/site.toml")
+TRIES = 50  # a fifth of a second each
 
 
 def _json(command: Any) -> Any:
@@ -114,21 +116,21 @@ def history(state: Path, socket: Path, as_json: bool) -> None:
 def test(file: Path, state: Path, socket: Path, local: Path) -> None:
     """Try FILE as this gateway's configuration: what fails its trial goes back by itself within three minutes."""
     content = file.read_bytes()
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError:
-        text = ""  # the check names the byte
-    answer = _asked(socket, {"do": "config-test", "content": text}) if text else None
+    text = content.decode("utf-8", "surrogateescape").encode("utf-8", "replace").decode("utf-8")
+    numbers: list[int] = []
+
+    def on_files(generations: Generations) -> None:
+        from lamppost.ota.state import Baseline
+
+        _fits(content, state, local)
+        numbers.append(generations.stage(content, Baseline(), origin="local").number)
+
+    answer = _done(socket, {"do": "config-test", "content": text}, state, on_files)
     if answer is not None:
         number = answer["number"]
         click.echo(f"OK generation {number} is tried; see how it goes: lamppost config history")
-        return
-    with _files(state) as generations:
-        _fits(content, state, local)
-        from lamppost.ota.state import Baseline
-
-        staged = generations.stage(content, Baseline(), origin="local")
-    click.echo(f"OK generation {staged.number} is tried when the daemon starts")
+    else:
+        click.echo(f"OK generation {numbers[0]} is tried when the daemon starts")
 
 
 @click.command()
@@ -136,11 +138,12 @@ def test(file: Path, state: Path, socket: Path, local: Path) -> None:
 @socket_option
 def rollback(state: Path, socket: Path) -> None:
     """One step back: ends a trial, or returns to what ran before. It is not taken again by itself."""
-    if _asked(socket, {"do": "config-rollback"}) is None:
-        from lamppost.clock import SystemClock
+    from lamppost.clock import SystemClock
 
-        with _files(state) as generations:
-            generations.roll_back(SystemClock().utc())
+    def on_files(generations: Generations) -> None:
+        generations.roll_back(SystemClock().utc())
+
+    _done(socket, {"do": "config-rollback"}, state, on_files)
     found, _ = _files_status(state)
     click.echo(f"OK back to {_name(found['runs'], LOCAL)}")
 
@@ -176,6 +179,29 @@ def _asked(socket: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:
             hint=str(answer.get("hint", "use a lamppost of the daemon's version")),
         )
     return answer
+
+
+def _done(
+    socket: Path,
+    request: Mapping[str, Any],
+    state: Path,
+    on_files: Callable[[Generations], None],
+) -> dict[str, Any] | None:
+    """Have it done by the daemon, else on its files; None then. A daemon that just starts again is waited for."""
+    for _ in range(TRIES):
+        if (answer := _asked(socket, request)) is not None:
+            return answer
+        try:
+            with _files(state) as generations:
+                on_files(generations)
+            return None
+        except StoreError as held:
+            if held.code != "store.in-use":
+                raise
+            threading.Event().wait(0.2)
+    with _files(state) as generations:
+        on_files(generations)
+    return None
 
 
 def _status(state: Path, socket: Path) -> tuple[dict[str, Any], str]:
