@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from lamppost.cli.bus import reached
-from lamppost.cli.terminal import Progress, paint, say, size
+from lamppost.cli.terminal import Progress, paint, say, size, wrapped
 
 
 @click.group()
@@ -110,7 +110,9 @@ def inspect(file: Path, as_json: bool) -> None:
     code = verdict.exit_code(findings)
     if not as_json:
         name = facts.config.gateway if facts.config else ""
-        say(f"{name or 'a gateway'}, code {bundle.code_of(data)}, taken at {_utc(facts.at)}")
+        head = f"{name or 'a gateway'}, code {bundle.code_of(data)}, taken at {_utc(facts.at)}"
+        for line in wrapped(head):
+            say(line)
     show(findings, list(AREAS), verdict.unseen(facts), "bundle", facts.at, code, as_json=as_json)
     if code:
         raise SystemExit(code)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from lamppost.cli.terminal import paint, wrapped
+from lamppost.cli.terminal import WIDEST, paint, wrapped
 from lamppost.findings import Finding
 
 _SURE = {"proof": "proved", "likely": "likely", "suspect": "suspicion", "open": "cause open"}
@@ -34,10 +34,15 @@ def verdict(findings: Sequence[Finding], well: str) -> str:
         warned = len(findings)
         more = f", {warned} warning{'s' if warned > 1 else ''}" if warned else ""
         return f"OK {well}{more}"
-    first = wrong[0]
-    subject = f" {first.subject}" if first.subject and len(first.subject) < 30 else ""
-    others = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-    return f"PROBLEM {first.id}{subject}{others}; type: lamppost explain {first.id}"
+    first, more = wrong[0], f" (+{len(wrong) - 1})" if len(wrong) > 1 else ""
+    subject = f" {first.subject}" if first.subject else ""
+    command = f"lamppost explain {first.id}"
+    forms = (
+        f"PROBLEM {first.id}{subject}{more}; type: {command}",
+        f"PROBLEM {first.id}{more}; type: {command}",
+        f"PROBLEM {first.id}{more}; {command}",
+    )
+    return next((form for form in forms if len(form) <= WIDEST), f"PROBLEM {first.id}; {command}")
 
 
 def painted(closing: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from lamppost import __version__
+from lamppost.cli.terminal import width
 from lamppost.errors import LamppostError, TrustError
 
 COMMANDS = {
@@ -93,7 +94,9 @@ def exit_code(error: LamppostError) -> int:
 def main(arguments: list[str] | None = None) -> Any:
     """Entry point of the console script. An expected error ends with one PROBLEM line and its exit code."""
     try:
-        return tree.main(arguments, prog_name="lamppost", standalone_mode=False)
+        return tree.main(
+            arguments, prog_name="lamppost", standalone_mode=False, terminal_width=width()
+        )
     except click.ClickException as usage:
         usage.show()
         sys.exit(usage.exit_code)

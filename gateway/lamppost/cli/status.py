@@ -107,7 +107,7 @@ def _alert(alert: Mapping[str, Any]) -> str:
 
 
 def _device(device: Mapping[str, Any], name: int) -> str:
-    said = f"{device['state']} for {span(device['since_seconds_ago'])}: {device['reason']}"
+    said = f"{device['state']} {span(device['since_seconds_ago'])}: {device['reason']}"
     place = f"  {device['on']:12}" if width() >= 60 else ""
     return f"  {device['name']:{name}}{place}  {said}"[: width()]
 

@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from lamppost.cli.main import socket_option
-from lamppost.cli.terminal import is_live, plain, say, width
+from lamppost.cli.terminal import is_live, plain, say, span, width
 
 _BARS = "▁▂▃▄▅▆▇█"
 _BAUDS = {
@@ -154,7 +154,6 @@ class Screen:
 
     def draw(self, rows: list[str]) -> None:
         """Show these lines from the top."""
-        self._last = 0
         for at, row in enumerate(rows):
             old = self._shown[at] if at < len(self._shown) else None
             if row != old:
@@ -167,7 +166,8 @@ class Screen:
 
     def owed(self, pace: float) -> float:
         """Seconds to wait beyond `pace` so that the line keeps up with what was sent last."""
-        return max(0.0, self._last / self._rate - pace) if self._rate else 0.0
+        sent, self._last = self._last, 0
+        return max(0.0, sent / self._rate - pace) if self._rate else 0.0
 
     def close(self) -> None:
         """Leave the cursor below."""
@@ -199,7 +199,7 @@ def table(
     """The screen as lines of the terminal's width."""
     columns = width()
     ring, uplink = found["ring"], found["uplink"]
-    yield f"{found['gateway']}  up {found['up_seconds']:.0f} s  clock {found['clock']}"[:columns]
+    yield f"{found['gateway']}  up {span(found['up_seconds'])}  clock {found['clock']}"[:columns]
     yield f"ring {ring['waiting']} waiting  uplink {uplink['state']}"[:columns]
     devices = [d for d in found["devices"] if not only or d["name"] in only]
     name = min(18, max((len(d["name"]) for d in devices), default=6))

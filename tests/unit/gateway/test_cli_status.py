@@ -109,5 +109,5 @@ def test_the_worst_thing_stands_last(
     assert all(len(line) <= 80 for line in lines)
     if "devices" in changes:
         shown = " ".join(lines[-3].split())
-        assert shown == "meter-2 rs485-1/2 dead for 10 min: no_response"
+        assert shown == "meter-2 rs485-1/2 dead 10 min: no_response"
         assert lines[-2] == "answer  1 of 2: meter"
