@@ -118,9 +118,9 @@ async def test_an_answer_of_another_unit_is_not_taken(case: Case) -> None:
 async def test_a_late_answer_is_never_taken_for_the_next(case: Case) -> None:
     link, far = case
     faults = far.units[1].faults
-    faults.late, faults.late_every = 0.15, 2
+    faults.late, faults.late_every = 0.15, 4
     outcomes = []
-    for address in (0, 10, 20, 30):
+    for address in (0, 10, 20, 30, 40, 50):
         try:
             words = list(await link.read(1, "holding", address, 2))
         except LinkError as error:
@@ -128,7 +128,44 @@ async def test_a_late_answer_is_never_taken_for_the_next(case: Case) -> None:
         else:
             assert words == [WORDS[address], WORDS[address + 1]]
             outcomes.append("right")
-    assert outcomes == ["right", "link.no-answer"] * 2
+    assert outcomes == ["right"] * 3 + ["link.no-answer"] + ["right"] * 2
+
+
+class OneByOne(RtuUnit):
+    """As real units: a request that comes while it works on another is answered after that."""
+
+    done = 0.0
+
+    def respond(self, pdu: bytes, now: float) -> tuple[float, bytes] | None:
+        answer = super().respond(pdu, now)
+        if answer is None:
+            return None
+        self.done = max(self.done, now) + answer[0]
+        return self.done - now, answer[1]
+
+
+async def test_not_even_one_that_comes_after_the_quiet_period(tmp_path: Path) -> None:
+    """It comes while the next request waits; without a word between them, every later answer would be one behind."""
+    unit = OneByOne(1, model(), delay=0.02)
+    with Line(tmp_path / "tty", 115200, devices=[unit]):
+        link = RtuLink(tmp_path / "tty", LineSettings(115200), timeout=0.1, locks=tmp_path)
+        link.late = 0.3
+        await link.open()
+        unit.faults.delay = 0.4  # so late comes the answer to the first request
+        with pytest.raises(LinkError) as silent:
+            await link.read(1, "holding", 0, 2)
+        assert code(silent) == "link.no-answer"
+        unit.faults.delay = 0.0
+        right = 0
+        for address in range(10, 40):
+            try:
+                words = list(await link.read(1, "holding", address, 2, timeout=1.0))
+            except LinkError:
+                continue
+            assert words == [WORDS[address], WORDS[address + 1]]
+            right += 1
+        assert right >= 20
+        link.close()
 
 
 async def test_a_cancelled_read_leaves_nothing_behind(case: Case) -> None:
@@ -329,11 +366,12 @@ async def test_adapters_that_hand_over_in_pieces(tmp_path: Path, granularity: st
 )
 async def test_damaged_answers(tmp_path: Path, fault: str, found: str) -> None:
     unit = RtuUnit(1, model())
-    setattr(unit.faults, fault, 2)
+    setattr(unit.faults, fault, 3)
     with Line(tmp_path / "tty", 115200, devices=[unit]):
         link = RtuLink(tmp_path / "tty", LineSettings(115200), timeout=0.1, locks=tmp_path)
         await link.open()
-        await link.read(1, "holding", 0, 2)
+        for _ in range(2):
+            await link.read(1, "holding", 0, 2)
         with pytest.raises(LinkError) as damaged:
             await link.read(1, "holding", 0, 2)
         assert code(damaged) == found

@@ -2,7 +2,9 @@
 
 An RTU answer does not say which request it answers. So after a time-out the unit is left alone for `late` seconds:
 what it still sends in that time finds nobody waiting for it. Other units may be asked meanwhile; their answers are
-told apart by unit id, function, byte count and CRC.
+told apart by unit id, function, byte count and CRC. For an answer that comes later still, a unit that was given up is
+first asked for another number of registers before the same number is asked for again: units answer in the order of the
+requests, so with that answer all earlier ones have passed.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ _PATIENCE = _NS // 2
 """How long we wait for a line to fall silent before we call it damaged."""
 _ADAPTER = 40_000_000
 """What an adapter (USB latency timer, FIFO time-out) may add between two bytes of a frame."""
+_FORGOTTEN = 30 * _NS
+"""Nobody answers a request that is so old."""
 _WORTH_SLEEPING = 2
 """Missing characters from which on it pays not to wake for each."""
 
@@ -48,6 +52,9 @@ class RtuLink:
         self._port: SerialPort | None = None
         self._free = 0  # when the next frame may begin
         self._late_until: dict[int, int] = {}  # by unit: until when an answer given up may come
+        self._given_up: dict[
+            int, dict[bytes, int]
+        ] = {}  # by unit: heads of answers due, and since when
         self._slowest: dict[int, int] = {}  # by unit, nanoseconds until the first byte
 
     def usual(self, unit: int) -> float:
@@ -82,20 +89,46 @@ class RtuLink:
         port = self._port
         if port is None:
             raise faults.not_open(self.where)
+        wait = round((self.timeout if timeout is None else timeout) * _NS)
         try:
-            await self._fall_silent(port, unit)
-            sent = await port.send(request.frame)
-            self._free = sent + self._silence
-            # Until the answer is here, whatever ends this wait leaves a late answer behind.
-            self._late_until[unit] = sent + round(self.late * _NS)
-            wait = round((self.timeout if timeout is None else timeout) * _NS)
-            answer = await self._answer(port, request, sent + wait, wait)
+            if other := self._told_apart(request, table, address):
+                await self._ask(port, other, wait)
+                self._free += max(0, round(rest * _NS) - self._silence)
+            answer = await self._ask(port, request, wait)
         except LinkError as error:
             if error.code == "link.lost":
                 self.close()
             raise
         self._free += max(0, round(rest * _NS) - self._silence)
         return request.values(answer)
+
+    def _told_apart(self, request: Request, table: Table, address: int) -> Request | None:
+        """Where an answer like the one to `request` may still come: a request whose answer looks different."""
+        since = monotonic_ns() - _FORGOTTEN
+        due = {h: at for h, at in self._given_up.pop(request.unit, {}).items() if at > since}
+        if not due:
+            return None
+        self._given_up[request.unit] = due
+        if request.head not in due:
+            return None
+        step = 1 if table in ("input", "holding") else 8
+        others = (
+            modbus.read_request(request.unit, table, address, n * step) for n in range(1, 100)
+        )
+        return next((other for other in others if other.head not in due), None)
+
+    async def _ask(self, port: SerialPort, request: Request, wait: int) -> bytes:
+        """Send a request when the line is silent: the PDU of its answer."""
+        unit = request.unit
+        await self._fall_silent(port, unit)
+        sent = await port.send(request.frame)
+        self._free = sent + self._silence
+        # Until the answer is here, whatever ends this wait leaves a late answer behind.
+        self._late_until[unit] = sent + round(self.late * _NS)
+        self._given_up.setdefault(unit, {})[request.head] = sent
+        answer = await self._answer(port, request, sent + wait, wait)
+        del self._given_up[unit]
+        return answer
 
     async def exchange(self, request: bytes, seconds: float, count: int = 0) -> bytes:
         """Send a frame as it is, CRC included; what comes back until it is silent, or `count` bytes.
@@ -164,5 +197,6 @@ class RtuLink:
             raise faults.no_answer(f"{self.where}: {request}", wait / _NS)
         if damaged:
             del self._late_until[request.unit]
+            del self._given_up[request.unit][request.head]
         echo = request.is_echo(buffer)
         raise faults.corrupt(f"{self.where}: {request}", buffer, ended=damaged, echo=echo)
