@@ -146,7 +146,7 @@ class Hub:
         self._thread = DatabaseThread()
         self._queue, self._express = Queue(database), AlertQueue(database)
         self._intake = Intake(database, keys, clock, patience=PATIENCE if choice.group else 0.0)
-        self._archive = Archive(keys.hub, Registry(database).signer_of)
+        self._archive = Archive(keys.hub, Registry(database).signer_of, self._intake.recent)
         self._choice = choice
         self._owner = (
             f"{receiver_name(choice.receiver)}@{socket.gethostname()}:{folder.root.resolve()}"

@@ -20,6 +20,7 @@ from lamppost_hub.books import DUPLICATES, UNKNOWN, Books
 from lamppost_hub.clock import Clock
 from lamppost_hub.database import Database
 from lamppost_hub.ledger import Duplicate, Ledger, Missing, New, Outcome
+from lamppost_hub.recent import Recent
 from lamppost_hub.registry import Registry
 from lamppost_hub.states import STATE, States
 from lamppost_hub.transport import Incoming
@@ -85,6 +86,7 @@ class Intake:
     ) -> None:
         self._database = database
         self._patience = patience
+        self.recent = Recent()
         self._registry = Registry(database)
         self._ledger = Ledger(database)
         self._books = Books(database)
@@ -140,6 +142,9 @@ class Intake:
                 label = refusal.gateway or UNKNOWN
                 self._books.keep(label, message.topic, refusal.code, message.payload, utc)
             self._books.count(tally)
+        for batch, outcome in booked:
+            if isinstance(outcome, New):
+                self.recent.keep(batch.digest, batch.payload)
         taken = self._answers(booked, refused)
         taken.early = waiting
         return taken

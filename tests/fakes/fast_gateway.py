@@ -7,6 +7,7 @@ import queue
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import paho.mqtt.client as paho
@@ -50,6 +51,8 @@ class FastGateway:
         batches: int,
         window: int = 8,
         pace: float = 0.0,
+        readings: int = READINGS,
+        content: Callable[[str, int], bytes] = measured,
     ) -> None:
         self.sealing = sealing
         self.done = threading.Event()
@@ -58,6 +61,8 @@ class FastGateway:
         self.batches = batches
         self._messages: list[Incoming] = []
         self._pace = pace
+        self._readings = readings
+        self._content = content
         self._proved: set[int] = set()
         self._window = window
         self._heard: queue.Queue[Receipt | Statement] = queue.Queue()
@@ -107,8 +112,8 @@ class FastGateway:
     def _put(self, number: int) -> None:
         if number == len(self._messages):
             time.sleep(self._pace)
-            content = measured(self.sealing.name, number)
-            self._messages.append(self.sealing.next(READINGS, content=content))
+            content = self._content(self.sealing.name, number)
+            self._messages.append(self.sealing.next(self._readings, content=content))
         message = self._messages[number]
         self.sent += 1
         self._client.publish(message.topic, message.payload, 1)

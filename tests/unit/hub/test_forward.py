@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from lamppost.envelope.seal import SignerRecord
 from lamppost.errors import HubError
 from lamppost_hub.delivery import Delivery
 from lamppost_hub.forward import Archive, Forwarder
 from lamppost_hub.queue import Queue
+from lamppost_hub.recent import Recent
 from lamppost_hub.registry import Registry
 from lamppost_hub.sink_choice import sink_name
 from lamppost_hub.thread import DatabaseThread
@@ -212,3 +214,40 @@ def test_parking_moves_the_bookmark_in_the_same_transaction(
     queue.park("list", first, "sink.refused", "no", 1)
     world.reopen()
     assert Queue(world.database).next_of("list", "gw-1", 2) == [second]
+
+
+async def test_what_was_just_verified_is_not_verified_again_and_what_is_damaged_is(
+    world: HubWorld, gateway: SealingGateway, thread: DatabaseThread
+) -> None:
+    asked = []
+
+    def signer_of(kid: bytes) -> SignerRecord | None:
+        asked.append(kid)
+        return Registry(world.database).signer_of(kid)
+
+    archive = Archive(HUB, signer_of, world.intake.recent)
+    sink, queue = ListSink(), Queue(world.database)
+    forwarder = Forwarder("list", sink, queue, archive, thread, world.clock)
+    world.intake.take([gateway.next() for _ in range(3)])
+    world.database.run("UPDATE entries SET body = ? WHERE seq = 1", b"damaged")
+    while await forwarder.round():
+        pass
+    assert [seq for _, seq in sink.taken] == [0, 2]
+    assert asked == []  # the damaged one was not even a message
+    assert queue.dead_letters()[0].code.startswith("envelope.")
+
+
+def test_recent_payloads_are_bounded() -> None:
+    recent = Recent(limit=10)
+    for number in range(5):
+        recent.keep(bytes([number]), b"four")
+    recent.keep(bytes([4]), b"four!")
+    assert [recent.get(bytes([number])) for number in range(5)] == [
+        None,
+        None,
+        None,
+        b"four",
+        b"four!",
+    ]
+    recent.keep(b"large", bytes(11))
+    assert recent.get(b"large") is None
