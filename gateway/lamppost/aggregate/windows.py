@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import isfinite
+from operator import attrgetter, itemgetter
 
 from lamppost.aggregate.carry import Carry, Key, Stand
 from lamppost.aggregate.reduce import counted, time_weighted_mean
-from lamppost.model import GOOD, Quality, Sample, Scalar, Severity, TimeQuality, Window
+from lamppost.model import (
+    GOOD,
+    Quality,
+    Reading,
+    Sample,
+    Scalar,
+    Severity,
+    TimeQuality,
+    Window,
+)
 
 # Text points by which a device tells which meter it is; a change means an exchange.
 IDENTITY = frozenset({"serial", "meter.serial", "meter.id", "equipment.id"})
@@ -73,35 +83,107 @@ def reduce_windows(
     """
     if width_ns <= 0:
         raise ValueError("a window has a width above zero")
-    cells: dict[tuple[int, str], dict[str, _Cell]] = {}
+    held: dict[tuple[int, str], dict[str, _Cell] | Timed] = {}
     told: list[tuple[int, str, str]] = []
     for timed in samples:
-        _fill(cells, told, timed, width_ns)
+        place = (timed.utc - timed.utc % width_ns, timed.sample.device)
+        before = held.get(place)
+        if before is None and _each_point_once(timed.sample):
+            held[place] = timed  # many windows hold one sample: they are made of it directly
+        elif isinstance(before, dict):
+            _fill(before, timed)
+        else:
+            cells: dict[str, _Cell] = {}
+            held[place] = cells
+            if before is not None:
+                _fill(cells, before)
+            _fill(cells, timed)
+        _listen(told, timed)
     exchanges, meters = _exchanges(told, carry.meters)
     stands = {key: s for key, s in carry.stands.items() if kinds.get(key) == "counter"}
-    windows = []
-    for (start, device), points in sorted(cells.items()):
-        for point in sorted(points):
+    windows: list[Window] = []
+    for (start, device), content in sorted(held.items(), key=itemgetter(0)):
+        moved = exchanges.get(device, ())
+        if isinstance(content, Timed):
+            readings = sorted(content.sample.readings, key=attrgetter("point"))
+            windows += [
+                _of_one(r, content, start, width_ns, kinds, stands, moved) for r in readings
+            ]
+            continue
+        for point in sorted(content):
             key = (device, point)
             counter = kinds.get(key) == "counter"
-            delta = (
-                _advance(stands, key, points[point], exchanges.get(device, ())) if counter else None
-            )
-            windows.append(_window(key, start, width_ns, points[point], counter, delta))
+            cell = content[point]
+            stood = sorted(zip(cell.times, cell.numbers, cell.sound, strict=True))
+            delta = _advance(stands, key, stood, moved) if counter else None
+            windows.append(_window(key, start, width_ns, cell, counter, delta))
     return windows, Carry(stands, meters)
 
 
-def _fill(
-    cells: dict[tuple[int, str], dict[str, _Cell]],
-    told: list[tuple[int, str, str]],
+def _each_point_once(sample: Sample) -> bool:
+    return len({reading.point for reading in sample.readings}) == len(sample.readings)
+
+
+def _listen(told: list[tuple[int, str, str]], timed: Timed) -> None:
+    """Note by which name the meter goes that this sample comes from, if it says so."""
+    told.extend(
+        (timed.utc, timed.sample.device, r.value)
+        for r in timed.sample.readings
+        if r.point in IDENTITY
+        and isinstance(r.value, str)
+        and r.quality.severity is not Severity.BAD
+    )
+
+
+def _of_one(
+    reading: Reading,
     timed: Timed,
+    start: int,
     width: int,
-) -> None:
+    kinds: Mapping[Key, str],
+    stands: dict[Key, Stand],
+    exchanges: tuple[int, ...],
+) -> Window:
+    """The window of a single reading: what `_fill` and `_window` would make of it."""
+    key = (timed.sample.device, reading.point)
+    severity, value = reading.quality.severity, reading.value
+    bad = severity is Severity.BAD
+    number: float | None = None
+    if bad:
+        value = None
+    elif value is not None and not isinstance(value, (bool, str)):
+        if isfinite(value):
+            number = value
+        else:
+            value = None
+    mean = delta = None
+    if kinds.get(key) == "counter":
+        sound = reading.quality.reason not in DOUBTFUL_STANDS
+        stood = [] if number is None else [(timed.utc, number, sound)]
+        delta = _advance(stands, key, stood, exchanges)
+    elif number is not None:
+        mean = float(number)
+    return Window(
+        key[0],
+        key[1],
+        start,
+        start + width,
+        timed.utc,
+        timed.quality,
+        GOOD if severity is Severity.GOOD else reading.quality,
+        int(severity is Severity.GOOD),
+        int(severity is Severity.UNCERTAIN),
+        int(bad),
+        value,
+        mean,
+        mean,
+        mean,
+        delta,
+    )
+
+
+def _fill(points: dict[str, _Cell], timed: Timed) -> None:
     sample, utc, trust = timed.sample, timed.utc, timed.quality
-    place = (utc - utc % width, sample.device)
-    points = cells.get(place)
-    if points is None:
-        points = cells[place] = {}
     for reading in sample.readings:
         cell = points.get(reading.point)
         if cell is None:
@@ -123,8 +205,6 @@ def _fill(
             continue
         if value is not None:
             _take(cell, value, utc, reason not in DOUBTFUL_STANDS)
-            if reading.point in IDENTITY and isinstance(value, str):
-                told.append((utc, sample.device, value))
 
 
 def _take(cell: _Cell, value: Scalar, utc: int, sound: bool) -> None:
@@ -152,12 +232,18 @@ def _exchanges(
 
 
 def _advance(
-    stands: dict[Key, Stand], key: Key, cell: _Cell, exchanges: tuple[int, ...]
+    stands: dict[Key, Stand],
+    key: Key,
+    stood: Sequence[tuple[int, float, bool]],
+    exchanges: tuple[int, ...],
 ) -> float | None:
-    """What the counter counted in this window, moving its stand; None where nothing could be compared."""
+    """What the counter counted in this window, moving its stand; None where nothing could be compared.
+
+    `stood` is (UTC, value, whether it is sound), in order.
+    """
     total: float | None = None
     stand = stands.get(key)
-    for utc, value, sound in sorted(zip(cell.times, cell.numbers, cell.sound, strict=True)):
+    for utc, value, sound in stood:
         if not sound or (stand is not None and utc < stand[1]):
             continue
         if stand is None:

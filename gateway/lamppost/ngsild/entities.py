@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from operator import attrgetter
 from typing import TypeAlias
 
 from lamppost.model import Gap, Severity, TimeQuality, Window
@@ -54,6 +56,9 @@ __all__ = [
     "model_entities",
 ]
 
+_OFTEN = frozenset({v.COUNT, v.UNCERTAIN, v.BAD, v.QUALITY})
+_RANGE = frozenset({v.MIN, v.MAX, v.LAST})
+_observed_at = attrgetter("observed")
 _TRUST = (TimeQuality.SYNCED, TimeQuality.HOLDOVER, TimeQuality.UNSYNCED)
 
 
@@ -71,6 +76,9 @@ class _Filling:
     empty: list[tuple[Route, Window]] = field(default_factory=list)
     taken: set[tuple[str, str]] = field(default_factory=set)  # (IRI, member)
 
+
+_stated = lru_cache(maxsize=1024, typed=True)(prop)
+"""A Property that many attributes say alike (a count, a reason, a window's end); nobody may change it."""
 
 _Key: TypeAlias = tuple[str, int, int, int]  # (entity, start, end, how often before)
 
@@ -132,11 +140,14 @@ def _place(
             route, window.device, window.point, window.start, window.end, window.observed
         )
     into.taken.add(slot)
-    into.observed = max(into.observed, window.observed)
+    if window.observed > into.observed:
+        into.observed = window.observed
     if value is None:
         into.empty.append((route, window))
+    elif (parts := into.parts.get(slot[0])) is not None:
+        parts.append((route, window, value))
     else:
-        into.parts.setdefault(slot[0], []).append((route, window, value))
+        into.parts[slot[0]] = [(route, window, value)]
 
 
 def _value(window: Window, route: Route) -> float | int | str | None:
@@ -175,6 +186,7 @@ def _scaled(raw: float, factor: float) -> float:
     return float(f"{raw * factor:.12g}")
 
 
+@lru_cache(maxsize=64)
 def _rounded(mean: float) -> float:
     """Nine digits: what an average of measured values can bear, and a third of the bytes."""
     return float(f"{mean:.9g}")
@@ -215,9 +227,12 @@ def _single(route: Route, window: Window, value: float | int | str) -> Attribute
         attribute["unitCode"] = route.convert.code
     attribute["observedAt"] = utc_text(window.observed)
     for name, part in _aggregates(route, window).items():
-        if not _says_again(name, part, window, value):
+        if name in _OFTEN:
+            attribute[name] = _stated(part)
+        elif not _says_again(name, part, window, value):
             attribute[name] = prop(part)
-    return attribute | _bounds(window, window.time_quality)
+    attribute.update(_bounds(window, window.time_quality))
+    return attribute
 
 
 def _measured(parts: Sequence[tuple[Route, Window, float | int | str]]) -> Attribute:
@@ -226,20 +241,24 @@ def _measured(parts: Sequence[tuple[Route, Window, float | int | str]]) -> Attri
     attribute = prop({route.term.member: value for route, _, value in ordered})
     if ordered[0][0].convert.code:
         attribute["unitCode"] = ordered[0][0].convert.code
-    newest = max((window for _, window, _ in ordered), key=lambda w: w.observed)
+    newest = max([window for _, window, _ in ordered], key=_observed_at)
     attribute["observedAt"] = utc_text(newest.observed)
     gathered: dict[str, dict[str, object]] = {}
     needed: set[str] = set()
     for route, window, value in ordered:
         for name, part in _aggregates(route, window).items():
-            gathered.setdefault(name, {})[route.term.member] = part
-            if not _says_again(name, part, window, value):
+            members = gathered.get(name)
+            if members is None:
+                members = gathered[name] = {}
+            members[route.term.member] = part
+            if name not in needed and not _says_again(name, part, window, value):
                 needed.add(name)
     for name, members in gathered.items():
         if name in needed:
             attribute[name] = prop(members)
-    worst = max((window.time_quality for _, window, _ in ordered), key=_TRUST.index)
-    return attribute | _bounds(newest, worst)
+    worst = max([window.time_quality for _, window, _ in ordered], key=_TRUST.index)
+    attribute.update(_bounds(newest, worst))
+    return attribute
 
 
 def _valueless(window: Window) -> Attribute:
@@ -279,15 +298,15 @@ def _aggregates(route: Route, window: Window) -> dict[str, object]:
 
 def _says_again(name: str, part: object, window: Window, value: float | int | str) -> bool:
     """Of a window of one reading, range and newest value say its value once more: they are left out."""
-    if name not in (v.MIN, v.MAX, v.LAST) or window.count != 1 or isinstance(part, bool):
+    if window.count != 1 or name not in _RANGE or isinstance(part, bool):
         return False
     return part == value or (isinstance(part, (int, float)) and _rounded(part) == value)
 
 
 def _bounds(window: Window, trust: TimeQuality) -> Attribute:
     bounds = {
-        v.WINDOW_START: prop(utc_text(window.start)),
-        v.WINDOW_END: prop(utc_text(window.end)),
+        v.WINDOW_START: _stated(utc_text(window.start)),
+        v.WINDOW_END: _stated(utc_text(window.end)),
     }
     if trust is not TimeQuality.SYNCED:
         bounds[v.TIME_QUALITY] = prop(trust.value)

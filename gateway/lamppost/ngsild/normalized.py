@@ -46,6 +46,7 @@ def relationship(target: str | list[str]) -> Attribute:
     return {"type": "Relationship", "object": target}
 
 
+@lru_cache(maxsize=4096)
 def urn(entity_type: str, *parts: str) -> str:
     """`urn:ngsi-ld:<Type>:<part>:…` from a type's full IRI."""
     return ":".join(("urn:ngsi-ld", local_name(entity_type), *parts))
