@@ -95,7 +95,7 @@ def main(arguments: list[str] | None = None) -> Any:
     """Entry point of the console script. An expected error ends with one PROBLEM line and its exit code."""
     try:
         return tree.main(
-            arguments, prog_name="lamppost", standalone_mode=False, terminal_width=width()
+            arguments, prog_name="lamppost", standalone_mode=False, terminal_width=width() - 2
         )
     except click.ClickException as usage:
         usage.show()
