@@ -64,8 +64,10 @@ class Tokens:
             return None
         if utc >= row[1]:
             return None
-        self._database.run("DELETE FROM tokens WHERE gateway = ?", gateway)
-        return Token(gateway, row[1], bool(row[2]))
+        spent = self._database.run(
+            "DELETE FROM tokens WHERE gateway = ? AND digest = ?", gateway, row[0]
+        )  # nothing where somebody else has spent it since it was read
+        return Token(gateway, row[1], bool(row[2])) if spent else None
 
     def open(self) -> list[Token]:
         """All that were made and not spent, by gateway; expired ones too."""

@@ -23,7 +23,8 @@ from lamppost_hub.ledger import Ledger
 from lamppost_hub.postgres import PostgresDatabase
 from lamppost_hub.queue import LEASE, Queue
 from lamppost_hub.schema import NAMESPACE, SCHEMA
-from unit.hub.world import FrozenClock, HubWorld, SealingGateway
+from lamppost_hub.tokens import Token, Tokens
+from unit.hub.world import START, FrozenClock, HubWorld, SealingGateway
 
 
 @pytest.fixture
@@ -208,6 +209,31 @@ def test_receivers_book_one_gateway_at_once_and_write_nothing_twice(
         "SELECT s.gateway, e.seq, e.body FROM entries e JOIN streams s ON s.number = e.stream"
     )
     assert len(rows) == len({row[:2] for row in rows}) == len(sent)
+
+
+def test_a_token_is_spent_once_by_two_who_ask_at_once(world: HubWorld) -> None:
+    token = Tokens(world.database).make("gw-1", START)
+    other = founding.open_database(world.folder)
+    spent: list[Token | None] = []
+
+    def late() -> None:
+        with other.transaction():
+            spent.append(Tokens(other).spend("gw-1", token, START))
+
+    thread = threading.Thread(target=late)
+    with world.database.transaction():
+        spent.append(Tokens(world.database).spend("gw-1", token, START))
+        thread.start()
+        for _ in range(1000):  # until the other one waits for our lock
+            world.database.row("SELECT pg_stat_clear_snapshot()")
+            (waiting,) = world.database.row(
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            ) or (0,)
+            if waiting:
+                break
+    thread.join()
+    other.close()
+    assert [token is not None for token in spent] == [True, False]
 
 
 def test_what_one_forwarder_has_claimed_no_other_gets(world: HubWorld) -> None:
