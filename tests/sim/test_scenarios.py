@@ -50,8 +50,8 @@ ENDS = {"silence": "revive", "unplug": "plug", "off": "on", "stick": "release", 
 CALM: Mapping[str, object] = {"bit_error_rate": 0.0, "late_every": 0}
 
 
-LATE, MISSED = 0.1, 8.0
-"""Seconds: a simulated line that hands a byte over so late had no processor; what that causes is over after 8 s."""
+LATE, MISSED = 0.03, 8.0
+"""Seconds: a simulated line that late had no processor (40 ms within an answer end it); that is over after 8 s."""
 
 
 @dataclass
