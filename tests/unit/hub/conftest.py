@@ -10,7 +10,6 @@ import pytest
 from fakes.postgres import Postgres
 from unit.hub.world import HubWorld
 
-
 HERE = Path(__file__).parent
 ALWAYS = {"test_ledger", "test_registry", "test_forward", "test_rotation", "test_restored"}
 
