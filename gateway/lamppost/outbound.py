@@ -14,6 +14,7 @@ import orjson
 from lamppost.aggregate import Carry, Deferred, reduce_windows
 from lamppost.aggregate.parts import settle_parts, widened
 from lamppost.envelope.identity import Identity
+from lamppost.envelope.refusal import EnvelopeError
 from lamppost.envelope.seal import GENESIS, Header, Sealed, plain, seal
 from lamppost.errors import StoreError
 from lamppost.model import Batch, Instant, Severity, Span, Window
@@ -77,7 +78,7 @@ class Outbound:
         until = self._until(now, flush)
         sealed = 0
         try:
-            while sealed < at_most and self._seal_next(ring, identity, until):
+            while sealed < at_most and self._seal_fitting(ring, identity, until):
                 sealed += 1
         except StoreError as full:
             if full.code != "ring.held-full":
@@ -97,6 +98,15 @@ class Outbound:
         utc, _ = placed
         closed = (utc - self._grace) // self._width * self._width
         return Until(now, utc, utc + self._width if flush else closed, closed)
+
+    def _seal_fitting(self, ring: Ring, identity: Identity | None, until: Until) -> bool:
+        """Seal the next batch, of fewer readings where it would be larger than an envelope may be."""
+        while True:
+            try:
+                return self._seal_next(ring, identity, until)
+            except EnvelopeError as large:
+                if large.code != "envelope.too-big" or not self._portions.halve():
+                    raise
 
     def _seal_next(self, ring: Ring, identity: Identity | None, until: Until) -> bool:
         head = ring.head()

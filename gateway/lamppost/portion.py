@@ -88,6 +88,11 @@ class Portions:
         """From now on windows are `width` nanoseconds long, and a backlog's batches hold about so many readings."""
         self._width, self._readings = width, readings
 
+    def halve(self) -> bool:
+        """Half as many readings from now on, until `pace` says otherwise; False where that would be none."""
+        self._readings //= 2
+        return self._readings > 0
+
     def next(self, ring: Ring, after: int, until: Until) -> Portion | None:
         """What comes behind number `after`, None where nothing is due."""
         missing = ring.gaps(after)

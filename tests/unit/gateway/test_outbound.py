@@ -137,6 +137,20 @@ def test_a_long_backlog_is_cut_at_windows_into_batches_of_bounded_size(post: Pos
     assert all(batch.span.last % 20 == 19 for batch in post.ring.held())
 
 
+def test_a_batch_that_would_be_too_large_is_made_of_fewer_readings(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A site with long texts: its entities are larger than anybody thought when the number was chosen."""
+    monkeypatch.setattr("lamppost.envelope.compression.MAX_PAYLOAD", 60_000)
+    post.take(range(600))
+    assert post.seal(602) > 1
+    batches = post.ring.held()
+    assert sum(batch.span.count for batch in batches) == 1200
+    assert all(batch.span.last % 20 == 19 for batch in batches)
+    monkeypatch.undo()
+    assert sum(counts(entities) for entities in post.entities()) == 1200
+
+
 def test_no_more_than_asked_are_sealed(post: Post) -> None:
     post.take(range(12))
     assert post.seal(30, at_most=0) == 0
