@@ -94,13 +94,15 @@ class Queue:
                 limit + len(resting),
             )
             rows = [row for row in rows if row[1] not in resting][:limit]
-            for number, _ in rows:
+            if rows:
+                places = ", ".join("?" * len(rows))
                 self._database.run(
-                    f"UPDATE cursors SET owner = ?, lease = {self._database.now} + ? WHERE sink = ? AND gateway = ?",
+                    f"UPDATE cursors SET owner = ?, lease = {self._database.now} + ?"
+                    f" WHERE sink = ? AND gateway IN ({places})",
                     owner,
                     LEASE,
                     sink,
-                    number,
+                    *(number for number, _ in rows),
                 )
         return [row[1] for row in rows]
 
@@ -115,16 +117,6 @@ class Queue:
             gateway,
         )
         return changed == 1
-
-    def release(self, sink: str, gateway: str, owner: str) -> None:
-        """Let others have the gateway."""
-        self._database.run(
-            "UPDATE cursors SET lease = 0 WHERE sink = ? AND owner = ?"
-            " AND gateway = (SELECT number FROM gateways WHERE id = ?)",
-            sink,
-            owner,
-            gateway,
-        )
 
     def backlog(self, sink: str) -> int:
         """How many batches this sink has not got yet, dead letters not counted."""
@@ -149,11 +141,17 @@ class Queue:
         return [Queued(*row) for row in rows]
 
     def drained(self, sink: str, gateway: str, owner: str, position: int) -> None:
-        """The sink has all up to `position` (0: nothing more than before), and others may have the gateway."""
-        with self._database.transaction():
-            if position:
-                self.delivered(sink, gateway, position)
-            self.release(sink, gateway, owner)
+        """The sink has all of a claimed gateway up to `position` (0: no more than before); others may have it now."""
+        self._database.run(
+            "UPDATE cursors SET through = CASE WHEN through < ? THEN ? ELSE through END,"
+            " lease = CASE WHEN owner = ? THEN 0 ELSE lease END"
+            " WHERE sink = ? AND gateway = (SELECT number FROM gateways WHERE id = ?)",
+            position,
+            position,
+            owner,
+            sink,
+            gateway,
+        )
 
     def delivered(self, sink: str, gateway: str, position: int) -> None:
         """The sink has all of this gateway's batches up to `position`; durable when the transaction commits.
