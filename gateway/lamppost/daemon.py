@@ -11,7 +11,8 @@ import contextlib
 import gc
 import logging
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,7 @@ BACKLOG_EVERY = 0.02  # between the steps of a backlog, in which groups of sampl
 BACKLOG_STEP = 4  # batches
 MAX_HELD = 64  # sealed ahead of their receipts; what is older waits unsealed, where it can still be reduced
 ENROLMENT_EVERY = 10.0
+ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
 def run(file: Path, state: Path, socket: Path) -> None:
@@ -70,8 +72,21 @@ def run(file: Path, state: Path, socket: Path) -> None:
     state.mkdir(parents=True, exist_ok=True)
     with locked(state / "lock", "state folder"):
         generations = Generations(state / "ota")
-        while _once(file, state, socket, generations):
-            log.info("starting again with another configuration")
+        with _signals_wait():
+            while _once(file, state, socket, generations):
+                log.info("starting again with another configuration")
+                gc.unfreeze()  # what the run before had is no longer needed
+                gc.collect()
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Between two runs, and until a run listens to them, signals wait: no event loop is there to hear them."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
 
 def _once(file: Path, state: Path, socket: Path, generations: Generations) -> bool:
@@ -182,8 +197,9 @@ class Daemon:
     async def run(self) -> None:
         """Run until a signal asks to stop; then nothing that was read stays behind in memory."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in ENDING:
             loop.add_signal_handler(number, self._end)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         self._timeline.learn(self._clock)
         try:
             async with asyncio.TaskGroup() as stages:
@@ -201,8 +217,8 @@ class Daemon:
                 if self._alerts is not None:
                     running.append(stages.create_task(self._alerts.run(), name="alerts"))
                 acquiring = stages.create_task(self._acquisition.run(), name="acquisition")
-                # What is here now lives as long as the process. A batch of a backlog is some hundred thousand short-lived
-                # objects without cycles: looking for those less often makes it a fifth cheaper.
+                # What is here now lives as long as the process. A backlog's batch is some hundred thousand
+                # short-lived objects without cycles: looking for those less often makes it a fifth cheaper.
                 gc.freeze()
                 gc.set_threshold(50_000, 20, 20)
                 notify("READY=1")
@@ -215,6 +231,7 @@ class Daemon:
                 for stage in running:
                     stage.cancel()
         finally:
+            signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
             await self._ring.close()
             self._rings.close()
             if self._alert_ring is not None:
@@ -260,7 +277,7 @@ class Daemon:
             connected=lambda: (
                 self._uplink is not None and self._uplink.status().state == "connected"
             ),
-            receipts=lambda: self._uplink.status().receipts_verified if self._uplink else 0,
+            receipts=self._proofs,
             flapping=self._flapping,
             servers=self._servers,
             flushed=self._flushed,
@@ -269,6 +286,12 @@ class Daemon:
         gateway, settings = self._site.site.gateway, self._site.ota
         folder = self._state / "ota"
         return Agent(gateway, settings, generations, around, self._clock, self._timeline, folder)
+
+    def _proofs(self) -> int:
+        """How often the other end has shown that it takes what is sent: by receipts, in direct mode by answers."""
+        if isinstance(self._uplink, Uplink):
+            return self._uplink.status().receipts_verified
+        return self._uplink.status().batches_sent if self._uplink is not None else 0
 
     async def _flushed(self) -> None:
         await self._seal_due(flush=True)
@@ -417,10 +440,18 @@ class Daemon:
             self._uplink.adopt(self._identity.hub_signing)
 
     async def _live(self) -> None:
-        """Tell systemd's watchdog that the loop turns."""
-        interval = watchdog_interval()
+        """Tell systemd's watchdog that the loop turns and no bus hangs; a restart is what helps one that does."""
+        interval, told = watchdog_interval(), False
         while interval is not None:
-            notify("WATCHDOG=1")
+            stuck = self._acquisition.stuck()
+            if not stuck:
+                notify("WATCHDOG=1")
+            elif not told:
+                told = True
+                log.error(
+                    "link %s hangs in the kernel; waiting for systemd to restart us",
+                    ", ".join(stuck),
+                )
             await self._clock.sleep_until(self._clock.monotonic() + interval)
 
     def _status(self, _: Mapping[str, Any]) -> dict[str, Any]:

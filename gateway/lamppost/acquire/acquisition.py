@@ -18,6 +18,7 @@ from lamppost.acquire.exchanges import Asked, Exchanges
 from lamppost.acquire.groups import MapDevice
 from lamppost.acquire.leases import Leases
 from lamppost.acquire.listener import Listener
+from lamppost.acquire.liveness import Watched
 from lamppost.acquire.poller import ModbusPoller
 from lamppost.acquire.port import Opens, Port
 from lamppost.acquire.pulses import Counted, Pins, Pulses
@@ -82,6 +83,7 @@ class Acquisition:
         self._ports = dict(ports)
         self.leases = Leases(self._ports, clock)
         """What technicians borrow; see there."""
+        self._turns = {name: Watched(port.bus.turn, clock) for name, port in ports.items()}
 
     async def run(self) -> None:
         """Poll and listen until cancelled. No link and no device ends it; a bug does."""
@@ -96,6 +98,13 @@ class Acquisition:
     def status(self) -> tuple[BusStatus, ...]:
         """Every link with its devices, in the order of the site file."""
         return tuple(poller.status() for poller in self._pollers.values())
+
+    def stuck(self) -> tuple[str, ...]:
+        """Links on which one request has not ended for longer than any lease lasts: only a restart helps them.
+
+        Whoever wants to know asks every minute or so; the time is counted between the answers.
+        """
+        return tuple(name for name, turn in self._turns.items() if turn.is_stuck())
 
     def lease(self, link: str, seconds: float) -> AbstractAsyncContextManager[Opens]:
         """`async with acquisition.lease("rs485-1", 30) as link: await link.read(...)`: the link without its poller.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from lamppost.errors import LinkError
 from lamppost.links import faults
@@ -16,12 +16,24 @@ LONGEST_LEASE = 120.0
 """Seconds: whoever is forgotten at the cabinet does not stop the polling for longer."""
 
 
+class Turn(asyncio.Lock):
+    """A lock that counts how often it was taken, so that one that nobody gives back can be told."""
+
+    taken = 0
+
+    async def acquire(self) -> Literal[True]:
+        """As asyncio.Lock."""
+        await super().acquire()
+        self.taken += 1
+        return True
+
+
 class Bus(Generic[Link]):
     """One link, one lock. Whoever holds the lock may use the link."""
 
     def __init__(self, link: Link) -> None:
         self.link = link
-        self.turn = asyncio.Lock()
+        self.turn = Turn()
         """Held for one request, or the few of one reading: `async with bus.turn: …`."""
         self.leased = False
         """Whether somebody holds a lease; pollers then do not wait for their turn."""
