@@ -1,4 +1,4 @@
-"""Is a bus stuck? Every request has a deadline, so that none holds the bus for minutes, but one that hangs in the kernel."""
+"""Is a bus stuck? Every request has a deadline: none holds the bus for minutes, but one that hangs in the kernel."""
 
 from __future__ import annotations
 
