@@ -93,9 +93,11 @@ def _body(found: Mapping[str, Any], units: Units) -> Iterator[str]:
 
 def _rows(found: Mapping[str, Any]) -> Iterator[str]:
     ring, uplink = found["ring"], found["uplink"]
+    direct = uplink.get("mode") == "direct"
+    waiting = "taken by the broker; no signed receipts" if direct else "proved at the hub"
     rows = {
         "stored": f"{ring['appended']} readings",
-        "waiting": f"{ring['waiting']} not yet proved at the hub",
+        "waiting": f"{ring['waiting']} not yet {waiting}",
         "uplink": f"{uplink['state']}, {uplink['batches_sent']} batches sent",
         "clock": found["clock"],
     }
