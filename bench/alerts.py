@@ -24,7 +24,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 
-from fakes.level_probe import LevelProbe, SinkFile, fill, write_map  # noqa: E402
+from fakes.level_probe import LevelProbe, SinkFile, fill, meters, write_map  # noqa: E402
 from hwsim.demo.bench import Bench  # noqa: E402
 
 LOOK = 0.005
@@ -107,7 +107,9 @@ def main(days: float, alerts: int) -> None:
         sink = SinkFile(bench.folder / "sink.jsonl")
         bench.sinks = (f"jsonl:{bench.folder / 'sink.jsonl'}",)
         probe.level = 0.5
-        site = probe.site(every="200ms", size="256MiB").partition("[[alert]]")[0] + rules()
+        site = (
+            probe.site(every="200ms", size="256MiB").partition("[[alert]]")[0] + meters() + rules()
+        )
         bench.prepare(site)
         write_map(bench)
         filled = fill(bench.gateway_state, time.time_ns() - 60 * 10**9, minutes, size=256 << 20)

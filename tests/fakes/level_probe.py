@@ -94,8 +94,34 @@ POINTS = (
 )
 
 
+METER = """\
+[[device]]
+name = "meter-{n:02}"
+model = "level-meter"
+link = "tcp-1"
+unit = {unit}
+every = "60s"
+"""
+
+
+def meters(count: int = 20) -> str:
+    """Site tables of the meters whose readings `fill` leaves in the ring."""
+    return "".join(METER.format(n=n, unit=n + 2) for n in range(count))
+
+
+def _meter_map() -> str:
+    head = MAP.partition("[[point]]")[0].replace("level-probe", "level-meter")
+    points = [
+        f'[[point]]\nname = "{name}"\naddress = {2 * n}\ntype = "float32"\nunit = "{unit}"\n'
+        f'range = [-1e9, 1e9]\nkind = "{kind}"\n'
+        for n, (name, unit, kind) in enumerate(POINTS)
+    ]
+    vector = '[[vector]]\nnote = "1.5 V"\nregisters = { 0 = [0x3FC0, 0x0000] }\nexpect = { "voltage.l1" = 1.5 }\n'
+    return head + "\n".join(points) + "\n" + vector
+
+
 class LevelProbe:
-    """Answers every read with the level, as a big-endian float32 in two registers. Use as a context manager."""
+    """Answers every read of any unit with the level, a big-endian float32 in two registers. A context manager."""
 
     def __init__(self) -> None:
         probe = self
@@ -105,8 +131,9 @@ class LevelProbe:
             def handle(self) -> None:
                 while len(head := self.rfile.read(8)) == 8:
                     transaction, _, length, unit, function = struct.unpack(">HHHBB", head)
-                    self.rfile.read(length - 2)
-                    body = bytes([unit, function, 4]) + struct.pack(">f", probe.level)
+                    words = int.from_bytes(self.rfile.read(length - 2)[2:4], "big")
+                    cells = struct.pack(">f", probe.level) * (words // 2)
+                    body = bytes([unit, function, len(cells)]) + cells
                     self.wfile.write(struct.pack(">HHH", transaction, 0, len(body)) + body)
 
         self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Answer)
@@ -128,9 +155,11 @@ class LevelProbe:
 
 
 def write_map(bench: Bench) -> None:
-    """The probe's register map, beside the site file."""
-    (bench.folder / "maps").mkdir(exist_ok=True)
-    (bench.folder / "maps" / "level-probe.toml").write_text(MAP)
+    """The register maps of probe and meters, beside the site file."""
+    folder = bench.folder / "maps"
+    folder.mkdir(exist_ok=True)
+    (folder / "level-probe.toml").write_text(MAP)
+    (folder / "level-meter.toml").write_text(_meter_map())
 
 
 def fill(state: Path, utc: int, minutes: int, *, size: int = 64 << 20, meters: int = 20) -> int:
