@@ -130,6 +130,6 @@ def test_a_site_file_of_its_own_has_a_hash_too() -> None:
         ({"lost": 5}, True),
     ],
 )
-def test_growing_numbers_are_no_news(change: dict[str, int], worth: bool) -> None:
+def test_growing_numbers_are_no_news(change: dict[str, Any], worth: bool) -> None:
     beat = compose(STATUS, UTC, 0, 900.0)
     assert worth_saying(beat, replace(beat, **change)) is worth
