@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ HIGH = Threshold(limit=2.0, clear=1.5)
 class World:
     """A judge with one rule on point "level" of device "well", and a clock in seconds."""
 
-    def __init__(self, kind: Kind = HIGH, *, point: str = "level", **more: int) -> None:
+    def __init__(self, kind: Kind = HIGH, *, point: str = "level", **more: Any) -> None:
         self.rule = Rule("flood", "well", point, kind, **more)
         self.judge = Judge([self.rule], Instant(BOOT, 0))
 

@@ -401,9 +401,9 @@ def test_a_line_in_use_is_busy_and_free_again_when_its_process_ends(tmp_path: Pa
 class Noting(GpioChip):
     """Writes down what the world does."""
 
-    def set(self, line: int, level: int) -> None:
+    def set(self, line: int, level: int, at: int | None = None) -> None:
         levels.append(level)
-        super().set(line, level)
+        super().set(line, level, at)
 
 
 levels: list[int] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,7 +42,7 @@ def test_windows_lengthen_first_then_readings_wait_and_both_end_by_themselves(
     tmp_path: Path, hands: Hands
 ) -> None:
     account = budget(tmp_path, hands)  # 285 MB for readings: 9.5 a day, 95 by now
-    seen = []
+    seen: list[Any] = []
     for _ in range(150):
         account.message(MB)
         level = account.level()
