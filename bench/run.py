@@ -41,6 +41,7 @@ GOALS = {
         "587/s, 85 % of it decoding JSON",
     ),
     "audit": ("≤ 60 s for 100,000 batches", "no peer proves anything"),
+    "P12": ("≤ 60 s for 7 days, live data at most one window behind", "4–6 h for 6 h (vzlogger)"),
     "P10": ("≤ 0.4 of SQLite's CPU; open ≤ 100 ms", "0.69 µs; 12–35 ms (SQLite FULL)"),
     "P11": (
         "≤ 12 bytes a reading in minute batches, ≤ 5 in an hour's backlog",
