@@ -19,7 +19,8 @@ ALL = list(manual.commands())
 LEAVES = [(name, c) for name, c in ALL if not isinstance(c, click.Group)]
 STREAMS = {"lamppost watch", "lamppost bus sniff", "lamppost uplink tail", "lamppost logs"}
 HUMAN = {
-    "lamppost run", "lamppost page open", "lamppost page close", "lamppost clock wait", "lamppost firstboot", "lamppost trust renew",
+    "lamppost run", "lamppost page open", "lamppost page close", "lamppost clock wait", "lamppost firstboot",
+    "lamppost trust renew",
 }  # fmt: skip
 MINE = (
     "bundle", "bus", "clock", "doctor", "explain", "identity", "logs", "maint", "net", "page", "sensors",
