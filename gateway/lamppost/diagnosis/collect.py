@@ -15,7 +15,7 @@ from lamppost.clock import Clock
 from lamppost.config.schema import Site
 from lamppost.diagnosis.access import Access, Direct
 from lamppost.diagnosis.examine import LONGEST, Examiner
-from lamppost.diagnosis.facts import Facts, Line, Mount
+from lamppost.diagnosis.facts import Config, Facts, Line, Mount
 from lamppost.diagnosis.gather import machine, network, program
 from lamppost.findings import AREAS
 
@@ -68,7 +68,7 @@ async def collect(
     local, net, trust, lines = await asyncio.gather(
         asyncio.to_thread(_machine, sources, wanted),
         asyncio.to_thread(_net, host, port, wanted, sources, tell),
-        asyncio.to_thread(_trust, sources, host, port, wanted),
+        asyncio.to_thread(_trust, sources, config, wanted),
         _lines(sources, clock, wanted, site, registry, status, tell, leased),
     )
     if "buffer" in wanted and status is None:
@@ -128,8 +128,12 @@ def _net(host: str, port: int, wanted: set[str], sources: Sources, tell: Tell) -
     return found
 
 
-def _trust(sources: Sources, host: str, port: int, wanted: set[str]) -> dict[str, Any]:
+def _trust(sources: Sources, config: Config, wanted: set[str]) -> dict[str, Any]:
+    """The identity, and a handshake with it. A site without a hub (direct mode) needs neither."""
     found: dict[str, Any] = {}
+    host, port = config.host, config.port
+    if config.gateway and not config.hub:
+        return found
     if wanted & {"trust", "config", "uplink"}:
         found["trust"] = program.trust(sources.state)
     if "uplink" in wanted and host:

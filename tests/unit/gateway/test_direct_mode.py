@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
+from lamppost.cli.main import main
 from lamppost.config.load import site as load_site
 from lamppost.config.problems import SiteInvalid
 from lamppost.config.schema import DirectSettings
@@ -171,3 +173,17 @@ def test_a_site_with_a_hub_names_the_hub() -> None:
     before, _, after = SITE.partition("[uplink]")
     text = before + '[uplink]\nhost = "hub.example"\n' + after[after.index("[[link]]") :]
     assert refused(text) == ["site.hub: required, but absent"]
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_the_doctor_asks_no_identity_of_a_gateway_without_a_hub(
+    tmp_path: Path, direct: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, _, after = SITE.partition("[uplink]")
+    hub = before.replace('"gw-1"', '"gw-1"\nhub = "h"') + '[uplink]\nhost = "localhost"\n'
+    file = tmp_path / "site.toml"
+    file.write_text(SITE if direct else hub + after[after.index("[[link]]") :])
+    words = ["--site", str(file), "--state", str(tmp_path / "state")]
+    with contextlib.suppress(SystemExit):
+        main(["doctor", "trust", *words])
+    assert ("trust.not-enrolled" in capsys.readouterr().out) is not direct
