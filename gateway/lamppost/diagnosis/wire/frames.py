@@ -92,8 +92,8 @@ def judged(request: bytes, heard: Heard, line: str, timeout: float) -> Trial:
     late = heard.first if echo is False and heard.pieces else 0.0
     made = _Made(line, echo, zeros, wanted, heard, len(data))
     if not answers:
-        # A break or two is no answer, and a sound frame of somebody else is not this unit's.
-        silent = not found.rubbish.strip(b"\0") and len(found.rubbish) <= 2
+        # Breaks are no answer, and a sound frame of somebody else is not this unit's.
+        silent = not found.rubbish.strip(b"\0")
         return made.trial("silent" if silent else "damaged", extra=[f.hex() for f in others])
     first, rest = answers[0], [f.hex() for f in answers[1:] + others]
     if len(found.rubbish) - zeros > 2:  # a glitch of a byte or two is the switching of a driver
