@@ -1,9 +1,11 @@
-"""The ring against SQLite: bytes on the block device (P9), CPU a reading and open time (P10). One JSON line a figure.
+"""The ring against SQLite and thingsboard-gateway's store: bytes on the block device (P9), CPU a reading and open time
+(P10). One JSON line a figure.
 
 python bench/store.py [--folder DIR] [--seconds 60] [--only p9|p10]
 
 P9 needs root: each store gets an ext4 of its own on a loop device and 400 readings a second in groups of one second;
-what counts is what /sys/block says was written, journal included. All stores run at the same time.
+what counts is what /sys/block says was written, journal included. All stores run at the same time. thingsboard-gateway
+is installed into an environment of its own, which is kept in .lamppost/peers.
 P10 needs a folder on the disk to measure (default: the temporary folder). Rounds of both stores alternate.
 """
 
@@ -22,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import venv
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -121,6 +124,25 @@ class SqliteEngine:
 ENGINES: dict[str, Callable[[Path], Engine]] = {"ring": RingEngine, "sqlite-full": SqliteEngine}
 
 
+PEERS = Path(__file__).parent.parent / ".lamppost" / "peers"
+THINGSBOARD = "thingsboard-gateway==3.8.5"
+
+
+def thingsboard() -> Path | None:
+    """A Python that has thingsboard-gateway, installed at first use; None where the package index cannot be reached."""
+    home = PEERS / THINGSBOARD
+    python = home / "bin" / "python"
+    if not (home / "installed").exists():
+        shutil.rmtree(home, ignore_errors=True)
+        venv.create(home, with_pip=True)
+        order = [str(python), "-m", "pip", "install", "-q", THINGSBOARD]
+        if subprocess.run(order, check=False).returncode != 0:
+            print(f"{THINGSBOARD} cannot be installed; measured without it", file=sys.stderr)
+            return None
+        (home / "installed").touch()
+    return python
+
+
 # -- P9 --------------------------------------------------------------------------------------------
 
 
@@ -177,20 +199,28 @@ def counters(device: str) -> tuple[int, int]:
 
 def p9(folder: Path, seconds: int) -> None:
     cases = [("ring", 60), ("ring", 1), ("sqlite-full", 60), ("sqlite-full", 1)]
+    peer = thingsboard()
+    if peer is not None:
+        cases += [("thingsboard-sqlite", 60), ("thingsboard-sqlite", 1)]
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         opened = [loop_disk(Path(scratch), f"{name}-{every}") for name, every in cases]
         disks = [disk.__enter__() for disk in opened]
         try:
-            p9_run(cases, disks, seconds)
+            p9_run(cases, disks, seconds, peer)
         finally:
             for disk in opened:
                 disk.__exit__(None, None, None)
 
 
-def p9_run(cases: list[tuple[str, int]], disks: list[tuple[Path, str]], seconds: int) -> None:
+def p9_run(
+    cases: list[tuple[str, int]], disks: list[tuple[Path, str]], seconds: int, peer: Path | None
+) -> None:
     players = []
     for (name, every), (mount, _) in zip(cases, disks, strict=True):
         order = [sys.executable, __file__, "--play", name, str(mount), str(seconds), str(every)]
+        if name.startswith("thingsboard"):
+            program = str(Path(__file__).with_name("store_thingsboard.py"))
+            order = [str(peer), program, str(mount), str(seconds), str(every)]
         players.append(
             subprocess.Popen(order, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         )
