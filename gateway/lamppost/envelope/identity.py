@@ -107,7 +107,7 @@ def create(
         )
     if token is not None:
         _create_in_token(folder, token, pin)
-    elif signer_choice.choice(folder) is None and not (folder / ENVELOPE_KEY).exists():
+    elif not signer_choice.is_there(folder):
         if marker.exists():
             raise TrustError(
                 f"the identity in {folder} has lost its key {ENVELOPE_KEY}",

@@ -3,12 +3,13 @@
     {"schema": "lamppost.signer/1", "kind": "credential", "name": "envelope-key"}
     {"schema": "lamppost.signer/1", "kind": "pkcs11", "module": "/usr/lib/….so", "token": "…", "key": "…", "pin": "…"}
 
-Without it the key is `envelope.key` beside it. `pin` is the name of a credential. This is no part of the site file: a
-configuration that comes over the air must not choose who the gateway is.
+Without it the key is `envelope.key` beside it, or the credential of that name. `pin` is the name of a credential. This
+is no part of the site file: a configuration that comes over the air must not choose who the gateway is.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def load(folder: Path) -> Signer:
     """The gateway's signer. Raises TrustError `trust.token`, `trust.signer-damaged`, or as FileSigner.load."""
     said = choice(folder)
     if said is None:
-        return FileSigner.load(folder / KEY)
+        return FileSigner.load(_plain(folder))
     if said["kind"] == "credential":
         return FileSigner.load(_credential(said["name"], folder))
     place = TokenKey(said["module"], said["token"], said["key"])
@@ -57,6 +58,19 @@ def choice(folder: Path) -> dict[str, str] | None:
     if not all(isinstance(value, str) and value for value in found.values()):
         raise _damaged(path, "an empty member")
     return dict(found)
+
+
+def is_there(folder: Path) -> bool:
+    """Whether this identity has a key, wherever it is; a token is not asked."""
+    return choice(folder) is not None or _plain(folder).exists()
+
+
+def _plain(folder: Path) -> Path:
+    """The key file, or without it the credential of the same name, which the unit asks systemd for."""
+    if not (folder / KEY).exists():
+        with contextlib.suppress(SiteError):
+            return credentials.find(KEY, folder.parent)
+    return folder / KEY
 
 
 def choose(folder: Path, **members: str) -> None:

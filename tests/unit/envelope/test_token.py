@@ -195,6 +195,23 @@ def test_the_key_may_come_as_a_credential_of_systemd(
     assert missing.value.code == "trust.key-missing"
 
 
+def test_the_credential_that_the_unit_asks_for_stands_in_for_a_missing_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, brought = tmp_path / "identity", tmp_path / "brought"
+    public = identity.create(folder, "gw-1")
+    brought.mkdir(0o700)
+    (folder / "envelope.key").rename(brought / "envelope.key")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(brought))
+    assert signer.load(folder).public == public
+    assert identity.create(folder, "gw-1") == public
+    assert not (folder / "envelope.key").exists()
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+    with pytest.raises(TrustError) as missing:
+        identity.create(folder, "gw-1")
+    assert missing.value.code == "trust.key-missing"
+
+
 def test_a_credential_with_another_key_is_not_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
