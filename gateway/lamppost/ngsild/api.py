@@ -23,6 +23,7 @@ FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 60.0
 
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_SOCKET = frozenset({"getpeername", "getsockname", "family", "fileno"})
 _WAIT = frozenset({429, 503})  # nothing was done: ask again later
 _UNSURE = frozenset({408, 500, 502, 504})  # something may have been done
 
@@ -117,6 +118,12 @@ class Api:
             raise
         except httpx.TransportError as error:
             raise Unsure(f"no answer: {type(error).__name__}") from error
+        except AttributeError as error:
+            # httpx over anyio and uvloop, where the peer has reset a connection that was just made: it asks a socket
+            # that is gone for its names.
+            if error.obj is not None or error.name not in _SOCKET:
+                raise
+            raise Unsure("no answer: the connection was reset at once") from error
 
 
 def _judged(response: httpx.Response) -> Answer:

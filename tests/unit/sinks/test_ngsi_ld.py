@@ -6,6 +6,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from fakes.deliveries import READINGS, delivery
@@ -128,6 +129,44 @@ async def test_a_broker_that_is_down_is_waited_for(tmp_path: Path) -> None:
     await sink.write(delivery(0))
     await sink.close()
     assert arrived(stub, "city") == READINGS
+
+
+class ResetAtOnce(httpx.AsyncBaseTransport):
+    """As httpx over uvloop where the peer resets a connection that was just made."""
+
+    def __init__(self, under: httpx.AsyncBaseTransport, times: int) -> None:
+        self._under = under
+        self.left = times
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if self.left:
+            self.left -= 1
+            gone: Any = None
+            gone.getpeername()
+        return await self._under.handle_async_request(request)
+
+
+async def test_a_connection_that_is_reset_at_once_is_no_reason_for_a_dead_letter(
+    tmp_path: Path,
+) -> None:
+    stub = StubBroker()
+    broken = ResetAtOnce(stub.client()._transport, 3)
+    sink = NgsiLdSink.open(
+        Settings("http://broker.test"),
+        tmp_path,
+        monotonic=lambda: 0.0,
+        sleep=_sleep,
+        transport=broken,
+    )
+    for _ in range(4):
+        try:
+            await sink.write(delivery(0))
+        except HubError as error:
+            assert (error.code, error.retry) == ("broker.unsure", True)
+    assert broken.left == 0
+    await sink.close()
+    assert arrived(stub) == READINGS
+    assert stub.repeated() == 0
 
 
 async def test_two_tenants_of_one_broker_both_get_everything(tmp_path: Path) -> None:
