@@ -14,22 +14,7 @@ from shared_folder import shared_path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PAGE = CHECKOUT / "docs/explanation/attacks.md"
-NUMBERS = {
-    1,
-    2,
-    3,
-    4,
-    5,
-    6,
-    11,
-    12,
-    13,
-    14,
-    15,
-    16,
-    17,
-    18,
-}  # of the design: envelope, receipt, MQTT
+NUMBERS = set(range(1, 25))  # of the design
 
 
 @dataclass(frozen=True)
@@ -72,8 +57,8 @@ def functions(path: str) -> dict[str, str]:
     values = {
         target.id: ast.get_source_segment(text, node) or ""
         for node in tree.body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
+        if isinstance(node, (ast.Assign, ast.AnnAssign))
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
         if isinstance(target, ast.Name)
     }
     known = {**plain, **values}
