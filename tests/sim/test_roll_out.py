@@ -126,10 +126,11 @@ async def rolled_out(fleet: Fleet) -> None:
         assert now.touched == len(touched)
         assert fleet.run(GOOD) == list(fleet.gateways), "all are back"
         failed = {p.gateway: p.code for p in now.places if p.stands == "failed"}
-        assert failed.keys() == faulty & touched
+        assert failed.keys() <= faulty & touched
+        assert len(failed) > max(1, len(lives) * 0.02)
         assert set(failed.values()) == {"ota.devices-silent"}
         withdrawn = {p.gateway for p in now.places if p.stands == "back"}
-        assert withdrawn == touched - faulty
+        assert withdrawn == touched - failed.keys(), "also those in the middle of their trial"
         mended = fleet.publish(b"interval = 30\n")
         await fleet.passed(15 * HOUR)
         assert fleet.progress(mended).count("confirmed") == len(lives)
@@ -145,10 +146,6 @@ def test_a_fault_in_the_second_step_halts_the_roll_out(tmp_path: Path, count: in
         fleet = Fleet(tmp_path, clock, count)
         await rolled_out(fleet)
         touched = sum(BAD in gateway.starts for gateway in fleet.gateways.values())
-        assert (
-            0 < touched <= count * 0.35
-        )  # 25 % in a large fleet; the hash is rough in a small one
-        if count >= 200:
-            assert touched <= count * 0.25
+        assert 0 < touched <= count * 0.25
 
     run(main)
