@@ -70,6 +70,7 @@ def _play(bench: Bench, seconds: float, screen: Screen) -> Verdict:
     bench.start_broker()
     bench.start_receiver()
     bench.start_gateway()
+    screen.note(f"find the fault yourself: . {bench.technician()}; ./dev run lamppost doctor bus")
     story = Story(bench, seconds)
     gateway: dict[str, Any] = {}
     hub: dict[str, Any] = {}

@@ -134,6 +134,13 @@ class Bench:
         )
         shutil.copy(cabinet, self.folder / "cabinet.toml")
 
+    def technician(self) -> Path:
+        """A file to be sourced: with it `lamppost` speaks to this gateway."""
+        path = self.folder / "technician.env"
+        where = {"SOCKET": self.control, "STATE": self.gateway_state, "SITE": self.site_file}
+        path.write_text("".join(f"export LAMPPOST_{k}={v}\n" for k, v in where.items()))
+        return path
+
     def start_cabinet(self) -> None:
         """The simulated lines and devices."""
         self._start("cabinet", "python", "-m", "hwsim.site", self.folder / "cabinet.toml",
