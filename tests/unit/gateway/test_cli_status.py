@@ -111,3 +111,33 @@ def test_the_worst_thing_stands_last(
         shown = " ".join(lines[-3].split())
         assert shown == "meter-2 rs485-1/2 dead 10 min: no_response"
         assert lines[-2] == "answer  1 of 2: meter"
+
+
+def test_raised_alerts_and_the_months_bytes_are_shown_and_are_no_problem_of_the_gateway(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alert = {
+        "rule": "flood",
+        "device": "well",
+        "point": "level",
+        "severity": "critical",
+        "text": "",
+        "value": 2.5,
+        "since_seconds_ago": 600.0,
+        "flapping": True,
+    }
+    before = {**alert, "rule": "gone", "point": "", "value": None, "since_seconds_ago": None}
+    budget = {"month_bytes": 150_000_000, "month_budget": 200_000_000, "thrift": "longer-windows"}
+    status = {
+        **WELL,
+        "alerts": [alert, {**before, "flapping": False}],
+        "uplink": {**WELL["uplink"], **budget},
+    }
+    with daemon(tmp_path / "s", status):
+        main(["status", "--socket", str(tmp_path / "s")])
+    lines = capsys.readouterr().out.splitlines()
+    assert "budget  150.0 of 200 MB this month: longer-windows" in lines
+    assert "alert   critical: flood (well level, 2.5) for 10 min, flapping" in lines
+    assert "alert   critical: gone (well) since before the restart" in lines
+    assert lines[-1].startswith("OK 1 devices answer")
+    assert lines[-1].endswith(", 2 alerts raised")
