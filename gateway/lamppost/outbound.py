@@ -6,7 +6,7 @@ batch always give the same entities. Runs on the ring's thread; knows no network
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -18,7 +18,7 @@ from lamppost.envelope.refusal import EnvelopeError
 from lamppost.envelope.seal import GENESIS, Header, Sealed, plain, seal
 from lamppost.errors import StoreError
 from lamppost.model import Batch, Instant, Severity, Span, Window
-from lamppost.ngsild.entities import Entity, device_entities, entities_of
+from lamppost.ngsild.entities import Entity, device_entities, entities_of, model_entities
 from lamppost.ngsild.personal import Personal, carried_entities
 from lamppost.ngsild.reduced import reduced_entities
 from lamppost.ngsild.site import DeviceState, SitePlan
@@ -26,6 +26,10 @@ from lamppost.portion import Portion, Portions, Until
 from lamppost.reduction import Reduction
 from lamppost.ring import Ring
 from lamppost.timeline import Timeline
+
+_TOO_BIG = ("envelope.too-big", "ring.batch-too-big")
+
+DEVICES_EVERY = 16  # batches; in between only devices whose state has changed are described
 
 
 class Outbound:
@@ -100,12 +104,12 @@ class Outbound:
         return Until(now, utc, utc + self._width if flush else closed, closed)
 
     def _seal_fitting(self, ring: Ring, identity: Identity | None, until: Until) -> bool:
-        """Seal the next batch, of fewer readings where it would be larger than an envelope may be."""
+        """Seal the next batch, of fewer readings where it would be larger than an envelope or the ring can take."""
         while True:
             try:
                 return self._seal_next(ring, identity, until)
-            except EnvelopeError as large:
-                if large.code != "envelope.too-big" or not self._portions.halve():
+            except (EnvelopeError, StoreError) as large:
+                if large.code not in _TOO_BIG or not self._portions.halve():
                     raise
 
     def _seal_next(self, ring: Ring, identity: Identity | None, until: Until) -> bool:
@@ -119,18 +123,20 @@ class Outbound:
         windows, carry, kept = self._reduce(portion, carry, deferred)
         if not windows and not portion.gaps and not portion.full:
             return False  # all of it joins windows of personal devices that are still open
-        payload = self._payload(windows, portion, ring.epoch)
+        seq, told, states = head.seq + 1 if head else 0, _told_of(head), _states(windows)
+        news = None if seq % DEVICES_EVERY == 0 else _news(states, told)
+        payload = self._payload(windows, portion, ring.epoch, states, news)
         payload += carried_entities(self._plan.gateway, ring.epoch, deferred.count, kept.count)
         sealed = self._seal(orjson.dumps(payload), span, ring.epoch, head, identity)
         ring.hold(
             Batch(
                 epoch=ring.epoch,
-                seq=head.seq + 1 if head else 0,
+                seq=seq,
                 span=span,
                 digest=sealed.digest,
                 leaf=sealed.leaf,
                 message=sealed.message,
-                state=_state(carry, kept, direct=identity is None),
+                state=_state(carry, kept, told | _words(states), direct=identity is None),
             )
         )
         return True
@@ -154,12 +160,22 @@ class Outbound:
         closed, kept = deferred.with_parts(taken + more).closed(portion.reach)
         return coarse + windows + [hidden.mask(w) for w in closed], after, kept
 
-    def _payload(self, windows: Sequence[Window], portion: Portion, epoch: str) -> list[Entity]:
+    def _payload(
+        self,
+        windows: Sequence[Window],
+        portion: Portion,
+        epoch: str,
+        states: Mapping[str, DeviceState],
+        news: Collection[str] | None,
+    ) -> list[Entity]:
+        """The entities of a batch. `news`: devices in another state than was told last; None tells of all."""
         at = max([w.observed for w in windows], default=portion.newest)
         entities = entities_of(windows, self._outside, portion.gaps, epoch=epoch)
         ranges = [(r.span.first, r.span.last, r.readings, r.width) for r in portion.reduced]
         entities += reduced_entities(self._plan.gateway, epoch, ranges)
-        entities += device_entities(self._outside, _states(windows), at, self._configuration())
+        entities += device_entities(self._outside, states, at, self._configuration(), news)
+        if news is None:
+            entities += model_entities(self._outside)
         return self._personal.placeless(entities)
 
     def _seal(
@@ -191,11 +207,30 @@ def _state_of(head: Batch | None) -> tuple[Carry, Deferred]:
     return Carry.from_bytes(head.state), deferred
 
 
-def _state(carry: Carry, deferred: Deferred, *, direct: bool) -> bytes:
+def _state(carry: Carry, deferred: Deferred, told: Mapping[str, str], *, direct: bool) -> bytes:
     more: dict[str, object] = {"deferred": deferred.to_plain()} if deferred.windows else {}
+    if told:
+        more["told"] = dict(sorted(told.items()))
     if direct:
         more["direct"] = True
     return orjson.dumps(orjson.loads(carry.to_bytes()) | more) if more else carry.to_bytes()
+
+
+def _told_of(head: Batch | None) -> dict[str, str]:
+    """The state that was last told of each device."""
+    try:
+        found = orjson.loads(head.state).get("told", {}) if head is not None and head.state else {}
+    except (ValueError, AttributeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _words(states: Mapping[str, DeviceState]) -> dict[str, str]:
+    return {name: state.state for name, state in states.items()}
+
+
+def _news(states: Mapping[str, DeviceState], told: Mapping[str, str]) -> set[str]:
+    return {name for name, word in _words(states).items() if told.get(name) != word}
 
 
 def made_for_direct(batch: Batch) -> bool:

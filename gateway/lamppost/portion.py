@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from lamppost.aggregate import Timed
 from lamppost.aggregate.parts import Part, Placed
 from lamppost.model import Gap, Instant, Sample, Span
-from lamppost.packing import unpack
+from lamppost.packing import read
 from lamppost.reduction import Reduction, Windows
 from lamppost.ring import Ring, Stored
 from lamppost.ring.absences import uncovered
@@ -81,16 +81,17 @@ class Portions:
     def __init__(self, timeline: Timeline, width: int, reduction: Reduction | None = None) -> None:
         self._timeline = timeline
         self._width = width
-        self._readings = BATCH_READINGS
+        self._readings, self._parts = BATCH_READINGS, BATCH_PARTS
         self._reduction = reduction
 
     def pace(self, width: int, readings: int) -> None:
         """From now on windows are `width` nanoseconds long, and a backlog's batches hold about so many readings."""
-        self._width, self._readings = width, readings
+        self._width, self._readings, self._parts = width, readings, BATCH_PARTS
 
     def halve(self) -> bool:
         """Half as many readings from now on, until `pace` says otherwise; False where that would be none."""
         self._readings //= 2
+        self._parts //= 2
         return self._readings > 0
 
     def next(self, ring: Ring, after: int, until: Until) -> Portion | None:
@@ -162,7 +163,7 @@ class Portions:
         for group in groups:
             parts += len(group.parts)
             between = ring.read(last, 1)
-            if parts > BATCH_PARTS or (between and between[0].span.first < group.span.first):
+            if parts > self._parts or (between and between[0].span.first < group.span.first):
                 return
             yield group
             last = group.span.last
@@ -227,7 +228,7 @@ def _records(ring: Ring, after: int) -> Iterator[Stored]:
 def _sample(record: Stored) -> Sample | None:
     """The sample of a record; None for one that this version cannot read, which must not stop the others."""
     try:
-        sample = unpack(record.payload)
+        sample = read(record.payload)
     except ValueError as wrong:
         log.error("readings %s are unreadable: %s", record.span, wrong)
         return None

@@ -48,9 +48,16 @@ class Outage(Post):
     """A gateway with both rings, small ones, whose hub is away until `drain`."""
 
     def __init__(
-        self, folder: Path, *, synced: bool = True, personal: bool = False, coarse: int = 128
+        self,
+        folder: Path,
+        *,
+        synced: bool = True,
+        personal: bool = False,
+        coarse: int = 128,
+        segment: int = SEGMENT,
     ) -> None:
         super().__init__(folder)
+        self.segment = segment
         self.personal, self.coarse_size = personal, coarse * 4096
         if not synced:
             (folder / "boots.json").unlink()
@@ -65,7 +72,7 @@ class Outage(Post):
 
     def _open(self) -> None:
         fine, coarse = self.disks
-        self.ring = Ring.open(Path("/fine"), 10 * SEGMENT, files=fine, segment=SEGMENT)
+        self.ring = Ring.open(Path("/fine"), 10 * SEGMENT, files=fine, segment=self.segment)
         self.coarse = CoarseRing.open(Path("/coarse"), self.coarse_size, files=coarse, segment=4096)
         hidden = Personal({HOME: "p-1"}, HOUR * S, KINDS) if self.personal else Personal()
         longer = dict.fromkeys(hidden.names, hidden.width)
@@ -222,6 +229,18 @@ def test_urgent_records_go_out_as_they_are_among_the_windows(outage: Outage) -> 
     outage.check_numbers()
     first = [(b, e) for b, e, _ in outage.windows("numValue") if b < 2 * COARSE]
     assert sorted(first) == [(0, COARSE), (COARSE, 2 * COARSE), (1200, 1500)]
+
+
+def test_batches_are_made_to_fit_a_small_ring(tmp_path: Path) -> None:
+    outage = Outage(tmp_path, segment=SEGMENT // 4)
+    outage.pass_time(24 * HOUR)
+    outage.drain(24 * HOUR + 2)
+    outage.check_numbers()
+    marks = [e["urn:lamppost:reduced"]["value"] for e in outage.named("Reduced")]
+    assert len(marks) > 1
+    assert marks[-1]["last"] > outage.spans[-1][1] // 2
+    windows = outage.windows("numValue")
+    assert all(after[0] == before[1] for before, after in pairwise(windows))
 
 
 def test_a_restart_in_the_middle_changes_nothing(tmp_path: Path) -> None:
