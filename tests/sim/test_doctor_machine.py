@@ -46,6 +46,7 @@ link = "u"
 @pytest.fixture
 def computer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     made = Machine(tmp_path / "machine")
+    made.mounted(Path("/"), "rw,noatime")
     monkeypatch.setenv("PATH", f"{made.programs}:/usr/bin:/bin")
     return made
 
@@ -74,6 +75,8 @@ CASES: list[tuple[str, Callable[[Machine], None], str, list[str]]] = [
     ("failing card", lambda m: m.kernel_says(
         "[  1.0] usb 1-1: new device", "[ 99.1] mmcblk0: error -110 transferring data",
         "[ 99.2] blk_update_request: I/O error, dev mmcblk0, sector 81"), "storage", ["storage.failing"]),
+    ("another disk fails", lambda m: m.kernel_says("[ 9.1] EXT4-fs error (device loop3): bad block",
+     "[ 9.2] blk_update_request: I/O error, dev sdb, sector 0"), "storage", []),
     ("a card that only starts", lambda m: m.kernel_says("[ 1.1] mmc0: new high speed SDXC card at address aaaa"),
      "storage", []),
     *((f"modem {stage}", lambda m, stage=stage: m.modem(stage), "modem", [finding])

@@ -87,7 +87,7 @@ def _machine(sources: Sources, wanted: set[str]) -> dict[str, Any]:
         found["power"] = machine.power(root)
     if "storage" in wanted:
         found["mounts"] = list(_mounts(sources))
-        found["card_errors"] = machine.card_errors(_kernel_log(root))
+        found["card_errors"] = machine.card_errors(_kernel_log(root), sources.state, root)
     if "bus" in wanted:
         found["ports"] = machine.ports(root)
     return found

@@ -31,7 +31,7 @@ from lamppost.errors import LinkError
 from lamppost.links.serial import LineSettings
 from lamppost_drivers.contract import Driver, ExchangeDriver, RegisterMap, StreamDriver
 
-LONGEST = 7.0
+LONGEST = 7.5
 """Seconds for a link, so that a probe ends within ten."""
 
 Tell = Callable[[str], None]

@@ -14,9 +14,6 @@ from lamppost.links import holder
 
 ROOT = Path("/")
 _MIB = 1024 * 1024
-_CARD = re.compile(
-    r"(mmc\d|mmcblk\d|EXT4-fs error|I/O error, dev (mmcblk|sd)|Buffer I/O error on dev)", re.I
-)
 _TROUBLE = re.compile(r"error|timeout|timed out|remount|aborted|failed", re.I)
 _HARMLESS = re.compile(
     r"no support for card's volts|host does not support|cmd\d+ .*-110.*init", re.I
@@ -86,7 +83,12 @@ def mount(path: Path, root: Path = ROOT) -> Mount | None:
 
 def _remounted(path: Path, root: Path) -> bool:
     """Whether the mount that holds `path` is read-only by the kernel's list."""
-    best, flags = "", ""
+    return "ro" in _row(path, root)[1].split(",")
+
+
+def _row(path: Path, root: Path) -> tuple[str, str]:
+    """Device and flags of the mount that holds `path`, by the kernel's list."""
+    best, found = "", ("", "")
     for line in text(root / "proc/self/mounts").splitlines():
         words = line.split()
         if len(words) < 4:
@@ -94,16 +96,22 @@ def _remounted(path: Path, root: Path) -> bool:
         point = words[1].replace("\\040", " ")
         inside = str(path) == point or str(path).startswith(point.rstrip("/") + "/")
         if inside and len(point) >= len(best):
-            best, flags = point, words[3]
-    return "ro" in flags.split(",")
+            best, found = point, (words[0], words[3])
+    return found
 
 
-def card_errors(lines: list[str]) -> list[str]:
-    """Lines of the kernel's log that speak of a failing card."""
+def card_errors(lines: list[str], path: Path, root: Path = ROOT) -> list[str]:
+    """Lines of the kernel's log that speak of trouble with the disk under `path`; of no other disk."""
+    device = Path(_row(path, root)[0]).name
+    base = re.sub(r"(?<=[a-z])\d+$|(?<=\d)p\d+$", "", device)
+    if not device or not base[-1:].isalnum() or "/" not in _row(path, root)[0]:
+        return []
+    words = [base, *([f"mmc{base[-1]}:"] if base.startswith("mmcblk") else [])]
+    mine = re.compile("|".join(rf"\b{re.escape(word)}" for word in words))
     return [
         line.strip()[:120]
         for line in lines
-        if _CARD.search(line) and _TROUBLE.search(line) and not _HARMLESS.search(line)
+        if mine.search(line) and _TROUBLE.search(line) and not _HARMLESS.search(line)
     ]
 
 

@@ -26,8 +26,8 @@ _BABBLE = 40
 """Bytes in LISTEN seconds, unasked, from which on a line is not silent and asking makes no sense."""
 _PATIENCE = 1.2
 """Seconds for a unit that answers too late."""
-_SWEEP_WAIT = 0.2
-_TRIES, _PATIENT_TRIES, _PATIENT_UNITS = 3, 8, 3
+_SWEEP_WAIT = 0.12
+_TRIES, _PATIENT_TRIES, _PATIENT_UNITS = 3, 8, 1
 _COUNTED = 8
 """Requests to a unit that answers, to see whether somebody else does too, and how much is damaged."""
 _TRAILING = 0.12
