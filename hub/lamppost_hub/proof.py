@@ -13,6 +13,7 @@ from typing import Any
 from lamppost.envelope.keys import PublicKey, Signer
 from lamppost.envelope.merkle import leaf_hash
 from lamppost.envelope.receipt import ReceiptClaim, issue_receipt, read_down, verify_receipt
+from lamppost.envelope.seal import ALERT
 from lamppost.envelope.sign1 import read_sign1
 from lamppost.errors import TrustError
 from lamppost_hub.audit import Witness
@@ -29,11 +30,14 @@ def make_proof(
 ) -> dict[str, Any]:
     """The proof file's content for reading number `reading` of `gateway` (of its newest epoch that has it).
 
+    Alerts have numbers of their own: one of them is found by naming its epoch.
+
     Raises TrustError `audit.no-such-reading`.
     """
     row = database.row(
         "SELECT s.epoch, e.seq, e.leaf, e.path, e.body FROM entries e JOIN streams s ON s.number = e.stream"
-        " JOIN gateways g ON g.number = e.gateway WHERE g.id = ? AND (? = '' OR s.epoch = ?)"
+        " JOIN gateways g ON g.number = e.gateway WHERE g.id = ?"
+        f" AND ((? = '' AND substr(s.epoch, 1, {len(ALERT)}) <> '{ALERT}') OR s.epoch = ?)"
         " AND e.first <= ? AND e.first + e.count > ? ORDER BY s.number DESC LIMIT 1",
         gateway,
         epoch,

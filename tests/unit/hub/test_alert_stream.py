@@ -16,11 +16,12 @@ from lamppost_hub.fleet import look as look_at_fleet
 from lamppost_hub.forward import Archive, Forwarder
 from lamppost_hub.inspection import Order, audit_folder
 from lamppost_hub.ledger import Ledger
+from lamppost_hub.proof import make_proof
 from lamppost_hub.queue import Queue
 from lamppost_hub.registry import Registry
 from lamppost_hub.thread import DatabaseThread
 from lamppost_hub.transport import Incoming
-from unit.hub.test_forward import ListSink
+from unit.hub.test_forward import ListSink, never
 from unit.hub.world import ALERT_EPOCH, EPOCH, HUB, LATER_EPOCH, HubWorld, SealingGateway
 
 SECOND_ALERTS = ALERT + "b" * 32
@@ -130,6 +131,18 @@ def test_what_cannot_be_read_is_answered_with_the_name_of_its_stream(
     assert isinstance(said, Statement) and said.epoch == ""
 
 
+def test_the_proof_of_a_reading_is_never_that_of_an_alert(
+    world: HubWorld, gateway: SealingGateway, alerts: SealingGateway
+) -> None:
+    answers(world, gateway, gateway.next(10))
+    answers(world, alerts, alerts.next(10))
+    signer = founding.load_keys(world.folder).signer
+    found = make_proof(world.database, HUB, signer, "gw-1", 5)
+    assert found["epoch"] == EPOCH
+    found = make_proof(world.database, HUB, signer, "gw-1", 5, ALERT_EPOCH)
+    assert found["epoch"] == ALERT_EPOCH
+
+
 class Lanes:
     """A sink with both forwarders, as the daemon makes them."""
 
@@ -175,8 +188,6 @@ async def test_alerts_pass_a_backlog_of_readings_and_each_arrives_once(
 async def test_a_sink_that_refuses_an_alert_for_good_keeps_it_as_a_dead_letter(
     world: HubWorld, gateway: SealingGateway, alerts: SealingGateway, thread: DatabaseThread
 ) -> None:
-    from unit.hub.test_forward import never
-
     lanes = Lanes(world, thread)
     lanes.sink.fail = {("gw-1", 0): [never()]}
     world.intake.take([alerts.next(1)])
