@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,8 +56,9 @@ def device_entities(
     states: Mapping[str, DeviceState],
     at_ns: int,
     configuration: Mapping[str, Any] | None = None,
+    only: Collection[str] | None = None,
 ) -> list[Entity]:
-    """A Device for the gateway, `urn:ngsi-ld:Device:<gateway>`, then one for each device.
+    """A Device for the gateway, `urn:ngsi-ld:Device:<gateway>`, then one for each device, or for those in `only`.
 
     `states` is by device name, the gateway's own under "" (it is "ok" if not named; a device not named gets no
     deviceState). `at_ns` is when the states were seen. `configuration` is what the gateway runs, in a few words.
@@ -66,7 +67,9 @@ def device_entities(
     if configuration:
         gateway[v.CONFIGURATION] = {**prop(dict(configuration)), "observedAt": utc_text(at_ns)}
     return [gateway] + [
-        _device(plan, device, states.get(device.name), at_ns) for device in plan.devices
+        _device(plan, device, states.get(device.name), at_ns)
+        for device in plan.devices
+        if only is None or device.name in only
     ]
 
 
