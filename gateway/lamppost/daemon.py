@@ -274,9 +274,7 @@ class Daemon:
             timeline=self._timeline,
             identity=lambda: self._identity,
             buses=self._acquisition.status,
-            connected=lambda: (
-                self._uplink is not None and self._uplink.status().state == "connected"
-            ),
+            connected=self._hub_answers,
             receipts=self._proofs,
             flapping=self._flapping,
             servers=self._servers,
@@ -295,6 +293,11 @@ class Daemon:
 
     async def _flushed(self) -> None:
         await self._seal_due(flush=True)
+
+    def _hub_answers(self) -> bool:
+        """Whether the uplink stands, and nothing is wrong behind it."""
+        uplink = self._uplink.status() if self._uplink is not None else None
+        return uplink is not None and uplink.state == "connected" and not uplink.code
 
     def _flapping(self) -> frozenset[str]:
         standing = self._alerts.standing() if self._alerts is not None else ()

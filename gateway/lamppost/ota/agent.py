@@ -124,6 +124,7 @@ class Agent:
         trial = self._generations.state.trial
         if trial is not None and not await self._supervise(trial):
             return
+        await self._warmed_up()
         while True:
             self._nudge.clear()
             if await self.look():
@@ -158,6 +159,15 @@ class Agent:
         """One step back, by a person on site. Raises LamppostError."""
         self._generations.roll_back(self._clock.utc())
         self._host.restart()
+
+    async def _warmed_up(self) -> None:
+        """Wait until all devices answer and the hub is there, half the time of a trial at most.
+
+        What does not work yet when a trial begins would not be missed in it.
+        """
+        end = self._clock.monotonic() + self._settings.trial / 2
+        while self._clock.monotonic() < end and not health.is_well(self._host.vitals()):
+            await self._clock.sleep_until(self._clock.monotonic() + LOOK)
 
     # -- looking -----------------------------------------------------------------------------------
 

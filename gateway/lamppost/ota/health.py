@@ -31,11 +31,16 @@ def baseline_of(vitals: Vitals, *, source: bool) -> Baseline:
     """What a trial that begins now must reach again."""
     return Baseline(
         devices=tuple(sorted(vitals.answering)),
-        hub=vitals.connected and vitals.receipts > 0,
+        hub=vitals.connected,
         clock=vitals.clock,
         source=source,
         flapping=tuple(sorted(vitals.flapping)),
     )
+
+
+def is_well(vitals: Vitals) -> bool:
+    """Whether nothing is left to wait for after a start."""
+    return vitals.connected and vitals.devices <= vitals.answering | vitals.slow
 
 
 def missing(baseline: Baseline, vitals: Vitals, *, source: bool) -> ConfigUnfit | None:

@@ -177,6 +177,30 @@ def test_slow_devices_and_a_hub_that_was_away_do_not_fail_a_trial(tmp_path: Path
     lived(tmp_path, story)
 
 
+def test_it_is_not_tried_before_it_is_known_what_works(tmp_path: Path) -> None:
+    """Offered at the very start: a meter that answers a little later would not be missed in the trial."""
+
+    async def main(clock: VirtualClock) -> None:
+        town = Town(tmp_path, clock)
+        town.publish(NEW)
+        began = clock.monotonic()
+
+        def plant(content: bytes) -> Vitals:
+            late = clock.monotonic() < began + 40
+            return replace(WELL, answering=frozenset()) if late or content == NEW else WELL
+
+        town.gateway.plant = plant
+        life = asyncio.create_task(town.gateway.live())
+        await town.settled(600)
+        life.cancel()
+        await asyncio.gather(life, return_exceptions=True)
+        assert town.gateway.starts == [LOCAL, NEW, LOCAL]
+        assert town.gateway.started[1] - began >= 40
+        assert town.gateway.last() == ("reverted", "ota.devices-silent")
+
+    run(main)
+
+
 def test_no_window_closes_in_a_trial_and_the_agent_has_one_closed(tmp_path: Path) -> None:
     async def story(town: Town) -> None:
         gateway = town.gateway
