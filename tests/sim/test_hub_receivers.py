@@ -103,7 +103,13 @@ def found(postgres: Postgres) -> dict[str, Any]:
 
 
 def run(
-    stage: Stage, postgres: Postgres, gateways: int, batches: int, seed: int, pause: float
+    stage: Stage,
+    postgres: Postgres,
+    gateways: int,
+    batches: int,
+    seed: int,
+    pause: float,
+    kills: int,
 ) -> None:
     choose = random.Random(seed)
     print(f"seed {seed}")
@@ -123,6 +129,9 @@ def run(
             began = time.monotonic()
             while not all(gateway.done.is_set() for gateway in fast):
                 assert time.monotonic() < began + 1200
+                if receivers.kills == kills:
+                    time.sleep(0.2)
+                    continue
                 number = choose.choice((1, 2))
                 wait_until(partial(receivers.serves, number), "a receiver serves")
                 time.sleep(choose.uniform(0.1, 1.9) * pause)
@@ -156,11 +165,19 @@ def run(
 
 
 def test_receivers_killed_at_random_write_nothing_twice(stage: Stage, postgres: Postgres) -> None:
-    run(stage, postgres, gateways=3, batches=150, seed=5, pause=0.3)
+    run(stage, postgres, gateways=3, batches=150, seed=5, pause=0.3, kills=5)
 
 
 @pytest.mark.long
 def test_ten_thousand_batches_and_receivers_killed_at_random(
     stage: Stage, postgres: Postgres
 ) -> None:
-    run(stage, postgres, gateways=20, batches=10_000, seed=random.randrange(2**32), pause=2.0)
+    run(
+        stage,
+        postgres,
+        gateways=20,
+        batches=10_000,
+        seed=random.randrange(2**32),
+        pause=2.0,
+        kills=1000,
+    )
