@@ -15,10 +15,12 @@ import pytest
 ACL = """\
 pattern write lamppost/%u/up
 pattern write lamppost/%u/state
+pattern write lamppost/%u/alert
 pattern read lamppost/%u/down
 user hub
 topic read lamppost/+/up
 topic read lamppost/+/state
+topic read lamppost/+/alert
 topic write lamppost/+/down
 """
 

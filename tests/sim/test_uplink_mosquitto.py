@@ -19,7 +19,7 @@ from fakes.uplink_world import Hub, Identity, Ring, Settings, signer
 from lamppost.clock import SystemClock
 from lamppost.errors import HubError, LamppostError, TrustError
 from lamppost.uplink import Uplink
-from lamppost.uplink.mqtt import BrokerAddress, MqttTransport
+from lamppost.uplink.mqtt import RECEIVE_MAXIMUM, BrokerAddress, MqttTransport
 from lamppost.uplink.tls import TlsFiles
 from lamppost.uplink.transport import Ack
 
@@ -83,6 +83,28 @@ async def test_publish_and_receive(material: Material, broker: Broker) -> None:
         async for message in gateway.messages():
             assert (message.topic, message.payload) == (f"lamppost/{GATEWAY}/down", b"receipt")
             break
+    finally:
+        await gateway.close()
+        await hub.close()
+
+
+async def test_what_is_urgent_passes_what_still_waits(material: Material, broker: Broker) -> None:
+    gateway, hub = MqttTransport(address(material, broker)), Receiver(material, broker)
+    await gateway.connect()
+    await hub.connect("lamppost/+/alert")
+    try:
+        acks = [gateway.publish(f"lamppost/{GATEWAY}/up", bytes([n]) * 30_000) for n in range(90)]
+        acks += [
+            gateway.publish(f"lamppost/{GATEWAY}/alert", bytes([200 + n]), urgent=True)
+            for n in range(3)
+        ]
+        assert set(await asyncio.gather(*acks)) == {Ack.TAKEN}
+        order = [(await hub.next())[0] for _ in range(93)]
+        places = [order.index(200 + n) for n in range(3)]
+        assert places == sorted(places)
+        assert places[0] == RECEIVE_MAXIMUM - 1  # one place is kept for it
+        assert places[2] < 2 * RECEIVE_MAXIMUM + 3
+        assert [n for n in order if n < 200] == list(range(90))
     finally:
         await gateway.close()
         await hub.close()
@@ -389,9 +411,10 @@ class Receiver:
         )
         self._topic = topic
 
-    async def connect(self) -> None:
+    async def connect(self, *more: str) -> None:
         await self._client.__aenter__()
-        await self._client.subscribe(f"lamppost/+/{self._topic}", qos=1)
+        for topic in (f"lamppost/+/{self._topic}", *more):
+            await self._client.subscribe(topic, qos=1)
 
     async def next(self) -> bytes:
         payload = (await anext(aiter(self._client.messages))).payload
