@@ -287,6 +287,34 @@ def test_what_does_not_fit_in_memory_becomes_a_gap_that_outlives_a_restart() -> 
     assert named(again) == lost
 
 
+@pytest.mark.parametrize(("error", "state"), STATES)
+def test_an_hour_without_a_disk_keeps_the_newest_and_names_the_rest(error: int, state: str) -> None:
+    """20 meters of 20 points every 10 s: the memory of 1 MiB holds the last 26 minutes of it."""
+    disk, dice = CrashDisk(), Random(1)
+    ring = Ring.open(FOLDER, 4 << 20, files=disk)
+    wrote: dict[int, bytes] = {}
+
+    def hour(groups: int) -> None:
+        for _ in range(groups):
+            records = [Record(20, dice.randbytes(262)) for _ in range(20)]
+            first = ring.append(records).first
+            wrote.update({first + 20 * i: r.payload for i, r in enumerate(records)})
+
+    hour(10)
+    safe = ring.last
+    disk.fault = failing(error, "write", "sync", "create")
+    hour(360)
+    disk.fault = no_fault
+    hour(1)
+    assert ring.stats().state == "ok"
+    exactly(wrote, ring)
+    (gap,) = ring.gaps(-1)
+    assert (gap.span.first, gap.why) == (safe + 1, state)
+    kept = ring.last - 400 - gap.span.last
+    assert kept // 20 * (262 + 64) <= 1 << 20 < (kept // 20 + 1) * (262 + 64)
+    assert ring.stats().evicted == gap.span.count
+
+
 def test_one_segment_that_cannot_be_written_is_left_behind() -> None:
     disk = CrashDisk()
     ring = open_ring(disk)
