@@ -26,7 +26,7 @@ def create(
 ) -> None:
     """Collect, take secrets out, look again, judge, and write one file. Nothing is sent anywhere."""
     from lamppost.cli import finding_text
-    from lamppost.cli.doctor import buffer_of
+    from lamppost.cli.doctor import buffer_of, rows_of
     from lamppost.clock import SystemClock
     from lamppost.diagnosis import bundle, verdict
     from lamppost.diagnosis.collect import Sources, collect
@@ -40,7 +40,7 @@ def create(
     facts = asyncio.run(
         collect(
             sources, SystemClock(), AREAS, progress, buffer_of,
-            lambda: Leased(socket, "lamppost bundle", 30.0),
+            lambda: Leased(socket, "lamppost bundle", 30.0), rows_of,
         )
     )  # fmt: skip
     findings = verdict.judge(facts)

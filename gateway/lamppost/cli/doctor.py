@@ -12,6 +12,9 @@ from lamppost.cli.main import site_option, socket_option, state_option
 from lamppost.cli.terminal import Progress, paint, say, wrapped
 from lamppost.findings import AREAS
 
+_NEWEST = 60_000
+"""Readings of the ring that are looked through."""
+
 
 @click.command()
 @click.argument("areas", nargs=-1, type=click.Choice(AREAS), metavar="[AREA]...")
@@ -45,7 +48,8 @@ def command(
 
     wanted = [area for area in AREAS if area in areas] or list(AREAS)
     progress = Progress(quiet=as_json)
-    sources = Sources(socket, state, site, root, probe=not no_probe)
+    memory = Path(click.get_app_dir("lamppost")) / "disk.json"
+    sources = Sources(socket, state, site, root, probe=not no_probe, memory=memory)
     facts = asyncio.run(
         collect(
             sources,
@@ -54,6 +58,7 @@ def command(
             progress,
             buffer_of,
             lambda: Leased(socket, "lamppost doctor", 30.0),
+            rows_of,
         )
     )
     progress.clear()
@@ -111,6 +116,18 @@ def show(
 
 def _word(area: str, bad: set[str], blind: list[str]) -> str:
     return "problem" if area in bad else "unseen" if area in blind else "ok"
+
+
+def rows_of(state: Path) -> list[Any]:
+    """The newest readings of the ring; none where this user may not read them."""
+    from lamppost.cli import card
+    from lamppost.errors import LamppostError
+
+    try:
+        with card.opened(state) as ring:
+            return list(card.rows(ring, state, max(-1, ring.last - _NEWEST), []))
+    except (LamppostError, OSError):
+        return []
 
 
 def buffer_of(state: Path) -> dict[str, Any] | None:

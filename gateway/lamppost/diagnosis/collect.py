@@ -11,8 +11,11 @@ from typing import Any
 
 import msgspec
 
+from lamppost.acquire import device_points
+from lamppost.acquire.registry import Registry
 from lamppost.clock import Clock
 from lamppost.config.schema import Site
+from lamppost.diagnosis import history
 from lamppost.diagnosis.access import Access, Direct
 from lamppost.diagnosis.examine import LONGEST, Examiner
 from lamppost.diagnosis.facts import Config, Facts, Line, Mount
@@ -21,6 +24,7 @@ from lamppost.findings import AREAS
 
 Tell = Callable[[str], None]
 BufferOf = Callable[[Path], dict[str, Any] | None]
+RowsOf = Callable[[Path], list[Any]]
 _TROUBLED = ("suspect", "dead")
 _WARM = 5
 """Requests in which a device has had time to show what is wrong with it."""
@@ -39,6 +43,8 @@ class Sources:
     dial: float = network.DIAL
     tries: int = 1
     """How often the hub's port is tried."""
+    memory: Path | None = None
+    """A small file of this user's: how much room there was when he looked before."""
 
 
 async def collect(
@@ -48,8 +54,12 @@ async def collect(
     tell: Tell = lambda _: None,
     buffer_of: BufferOf = lambda _: None,
     leased: Callable[[], Access] | None = None,
+    rows_of: RowsOf = lambda _: [],
 ) -> Facts:
-    """Look at all `areas`. `leased` makes an Access through the daemon where that one answers."""
+    """Look at all `areas`. `leased` makes an Access through the daemon where that one answers.
+
+    `buffer_of` and `rows_of` read the ring's files: its report, and its newest readings.
+    """
     wanted = set(areas)
     tell("asking the gateway program")
     daemon, status = await asyncio.to_thread(program.daemon, sources.socket)
@@ -66,7 +76,7 @@ async def collect(
     )
     host, port = config.host, config.port
     local, net, trust, lines = await asyncio.gather(
-        asyncio.to_thread(_machine, sources, wanted),
+        asyncio.to_thread(_machine, sources, wanted, clock.utc() // 10**9),
         asyncio.to_thread(_net, host, port, wanted, sources, tell),
         asyncio.to_thread(_trust, sources, config, wanted),
         _lines(sources, clock, wanted, site, registry, status, tell, leased),
@@ -75,10 +85,19 @@ async def collect(
         facts = msgspec.structs.replace(
             facts, buffer=await asyncio.to_thread(buffer_of, sources.state)
         )
+    if "sensors" in wanted and site is not None and registry is not None:
+        rows = await asyncio.to_thread(rows_of, sources.state)
+        back, still = history.told(rows, _kinds(site, registry))
+        facts = msgspec.structs.replace(facts, counters=back, still=still)
     return msgspec.structs.replace(facts, **local, **net, **trust, lines=lines)
 
 
-def _machine(sources: Sources, wanted: set[str]) -> dict[str, Any]:
+def _kinds(site: Site, registry: Registry) -> dict[tuple[str, str], str]:
+    points = device_points(site, registry)
+    return {(name, p.name): p.kind.value for name, each in points.items() for p in each}
+
+
+def _machine(sources: Sources, wanted: set[str], now: int) -> dict[str, Any]:
     root = sources.root
     found: dict[str, Any] = {}
     if "host" in wanted:
@@ -86,7 +105,7 @@ def _machine(sources: Sources, wanted: set[str]) -> dict[str, Any]:
     if "power" in wanted:
         found["power"] = machine.power(root)
     if "storage" in wanted:
-        found["mounts"] = list(_mounts(sources))
+        found["mounts"] = machine.remembered(_mounts(sources), sources.memory, now)
         found["card_errors"] = machine.card_errors(_kernel_log(root), sources.state, root)
     if "bus" in wanted:
         found["ports"] = machine.ports(root)
@@ -146,13 +165,13 @@ async def _lines(
     clock: Clock,
     wanted: set[str],
     site: Site | None,
-    registry: Any,
+    registry: Registry | None,
     status: dict[str, Any] | None,
     tell: Tell,
     leased: Callable[[], Access] | None,
 ) -> list[Line]:
     """Links in trouble are examined; without a daemon, all of them."""
-    if not wanted & {"bus", "sensors"} or site is None or not sources.probe:
+    if not wanted & {"bus", "sensors"} or site is None or registry is None or not sources.probe:
         return []
     access: Access = Direct()
     names: list[str] = []

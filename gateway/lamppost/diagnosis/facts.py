@@ -263,7 +263,9 @@ class Facts(_Fact, frozen=True):
     ports: list[Port] = []
     lines: list[Line] = []
     counters: list[dict[str, Any]] = []
-    """Counters that ran backwards: device, points, before, after."""
+    """Counters that ran backwards: device, point, before, after."""
+    still: list[dict[str, Any]] = []
+    """Gauges that have not moved: device, point, readings, seconds."""
 
 
 def encode(facts: Facts) -> bytes:

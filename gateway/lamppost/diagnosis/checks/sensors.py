@@ -18,6 +18,11 @@ def check(facts: Facts) -> Iterator[Finding]:
     for device in (facts.status or {}).get("devices", ()):
         if device.get("state") == "ok":
             yield from _device(device["name"], device.get("readings") or {})
+    by_device: dict[str, list[str]] = {}
+    for each in facts.still:
+        by_device.setdefault(each["device"], []).append(each["point"])
+    for name, points in by_device.items():
+        yield found("sensors.stuck", name, device=name, points=_list(points))
     for back in facts.counters:
         yield found(
             "sensors.counter-back",

@@ -5,15 +5,20 @@ Everything is looked for below `root`, so that a card in a reader can be looked 
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
 from pathlib import Path
+
+import msgspec
 
 from lamppost.diagnosis.facts import Host, Mount, Port
 from lamppost.links import holder
 
 ROOT = Path("/")
 _MIB = 1024 * 1024
+_WEEK = 168.0
 _TROUBLE = re.compile(r"error|timeout|timed out|remount|aborted|failed", re.I)
 _HARMLESS = re.compile(
     r"no support for card's volts|host does not support|cmd\d+ .*-110.*init", re.I
@@ -79,6 +84,32 @@ def mount(path: Path, root: Path = ROOT) -> Mount | None:
         inodes=found.f_files,
         read_only=read_only,
     )
+
+
+def remembered(mounts: list[Mount], memory: Path | None, now: int) -> list[Mount]:
+    """The mounts with how much room there was before, by a file of this user's, which is then brought up to date.
+
+    The oldest look of the last week is kept: days tell more of a pace than minutes.
+    """
+    if memory is None:
+        return mounts
+    try:
+        before = json.loads(memory.read_bytes())
+        known = {path: (int(at), int(free)) for path, (at, free) in before.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        known = {}
+    found = []
+    for each in mounts:
+        at, free = known.get(each.path, (now, each.free))
+        hours = (now - at) / 3600
+        found.append(msgspec.structs.replace(each, earlier_free=free, earlier_hours=hours))
+        if not 0 <= hours <= _WEEK:
+            known.pop(each.path, None)
+        known.setdefault(each.path, (now, each.free))
+    with contextlib.suppress(OSError):  # nothing is lost but a pace
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        memory.write_text(json.dumps(known), encoding="utf-8")
+    return found
 
 
 def _remounted(path: Path, root: Path) -> bool:
