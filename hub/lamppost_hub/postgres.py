@@ -20,9 +20,11 @@ from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from lamppost.errors import SiteError, StoreError
+from lamppost_hub.clock import SystemClock
 from lamppost_hub.database import Database, Row, Schema, Value, newer
 
 PATIENCE = 20.0  # seconds until a statement that got no answer is given up, with its connection
+PAUSE = 0.2  # seconds after a connection that could not be made until the next is tried
 STATEMENT = 15  # and until the server itself gives it up, so that no lock outlives our patience
 SECRETS = frozenset({"password", "sslpassword"})
 SCHEMES = ("postgresql://", "postgres://")
@@ -96,6 +98,8 @@ class PostgresDatabase(Database):
         patience: float = PATIENCE,
     ) -> None:
         self._connection: _Connection | None = None
+        self._refused: tuple[float, StoreError] | None = None
+        self._clock = SystemClock()
         check_url(url)
         self._conninfo = make_conninfo(url, **_defaults(conninfo_to_dict(url), password_file))
         self._what = shown(url)
@@ -111,6 +115,18 @@ class PostgresDatabase(Database):
         if connection is not None and not connection.closed:
             return connection
         self._open = False
+        if self._refused is not None and self._clock.monotonic() < self._refused[0]:
+            raise self._refused[1]
+        try:
+            self._connection = self._made()
+        except StoreError as error:
+            # Whoever else waits for this thread need not find out by the same time-out.
+            self._refused = self._clock.monotonic() + PAUSE, error
+            raise
+        self._refused = None
+        return self._connection
+
+    def _made(self) -> _Connection:
         with self._converted():
             connection = _Connection.connect(self._conninfo, autocommit=True)
             connection.patience = self._patience
@@ -119,7 +135,6 @@ class PostgresDatabase(Database):
             except BaseException:
                 connection.close()
                 raise
-        self._connection = connection
         return connection
 
     def _prepare(self, connection: _Connection) -> None:

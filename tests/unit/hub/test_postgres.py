@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from fakes.mosquitto import free_port
 from fakes.postgres import Postgres
 from lamppost.errors import LamppostError, SiteError, StoreError
 from lamppost.model import Receipt
@@ -122,6 +123,22 @@ def test_a_server_that_may_forget_or_refuses_us_is_named(postgres: Postgres) -> 
         finally:
             connection.execute("ALTER SYSTEM RESET fsync")
             connection.execute("SELECT pg_reload_conf()")
+
+
+def test_who_waits_behind_a_vain_connection_hears_the_same_at_once() -> None:
+    database = PostgresDatabase(f"postgresql://x@127.0.0.1:{free_port()}/x", NAMESPACE, SCHEMA)
+    clock = database._clock = FrozenClock()  # type: ignore[assignment]
+
+    def error() -> StoreError:
+        with pytest.raises(StoreError) as refused:
+            database.row("SELECT 1")
+        return refused.value
+
+    first = error()
+    assert first.code == "hub.database-unreachable"
+    assert error() is first
+    clock.ns += 10**9
+    assert error() is not first  # tried again
 
 
 def test_a_newer_database_is_refused(world: HubWorld, postgres: Postgres) -> None:
