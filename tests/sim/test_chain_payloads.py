@@ -13,7 +13,13 @@ from sim.chain import archived, chain, settled, wait_until
 
 pytestmark = [pytest.mark.broker, pytest.mark.shared]
 
-EXPECTED = {"AirQualityObserved", "Device", "DeviceMeasurement", "ThreePhaseAcMeasurement"}
+EXPECTED = {
+    "AirQualityObserved",
+    "Device",
+    "DeviceMeasurement",
+    "DeviceModel",
+    "ThreePhaseAcMeasurement",
+}
 
 
 def test_every_entity_of_every_batch_validates(tmp_path: Path) -> None:
