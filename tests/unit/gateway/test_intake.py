@@ -101,3 +101,21 @@ def test_a_ring_in_use_is_no_reason_for_a_spare_one(tmp_path: Path) -> None:
         Rings(tmp_path, RingSettings(size="1MiB"))
     assert refused.value.code == "store.in-use"
     ring.close()
+
+
+async def test_the_evidence_of_an_alert_is_kept_as_urgent(tmp_path: Path) -> None:
+    ring = FailingRing(Ring.open(tmp_path / "ring", 1 << 20))
+    stored: list[bool] = []
+
+    def note(records: Sequence[Record]) -> None:
+        stored.extend(record.urgent for record in records)
+
+    ring.fault = note
+    intake = Intake(ring)
+    intake.deliver(sample(0))
+    intake.deliver(sample(1), urgent=True)
+    intake.deliver(sample(2))
+    await intake.flush()
+    assert stored == [False, True, False]
+    assert await kept(ring) == [0, 1, 2]
+    await ring.close()
