@@ -165,7 +165,7 @@ def run(
 
 
 def test_receivers_killed_at_random_write_nothing_twice(stage: Stage, postgres: Postgres) -> None:
-    run(stage, postgres, gateways=3, batches=150, seed=5, pause=0.3, kills=5)
+    run(stage, postgres, gateways=3, batches=90, seed=5, pause=0.3, kills=3)
 
 
 @pytest.mark.long
