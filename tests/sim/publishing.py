@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fakes.ceremony import publishing_hub
 from hwsim.demo.bench import GATEWAY, HUB_ID, Bench, free_port
 from sim.chain import FAST, need_broker, wait_until
 
@@ -32,17 +33,7 @@ class PublishingBench(Bench):
             "[[link]]", OTA.replace("{ota_port}", str(self.ota_port)) + "\n[[link]]", 1
         )
         self.hub_init()
-        for name in ("r1", "r2", "r3", "alice", "bob"):
-            self.publish("key", self.keys / f"{name}.pem")
-        roots = [word for n in ("r1", "r2", "r3") for word in ("--root", self.keys / f"{n}.pub")]
-        self.publish("init", self.hub, *roots)
-        self.sign("root", "r1", "r2")
-        self.sign("targets", "r1", "r2")
-        self.publish("release", self.hub)
-        approvers = [w for n in ("alice", "bob") for w in ("--approver", self.keys / f"{n}.pub")]
-        self.publish("group", self.hub, GROUP, *approvers)
-        self.sign("targets", "r2", "r3")
-        self.publish("release", self.hub)
+        publishing_hub(self.hub, self.key, ("r1", "r2", "r3"), GROUP, ("alice", "bob"))
         self.command(
             "lamppost", "enrol", GATEWAY, "--local", self.hub, "--state", self.gateway_state
         )
@@ -51,6 +42,9 @@ class PublishingBench(Bench):
         from hwsim.demo.bench import CABINET
 
         (self.folder / "cabinet.toml").write_bytes((cabinet or CABINET).read_bytes())
+
+    def key(self, name: str) -> Path:
+        return self.keys / f"{name}.pem"
 
     def hub_init(self) -> None:
         self.command("lamppost-hub", "init", self.hub, "--id", HUB_ID, "--host", "localhost",
@@ -63,7 +57,7 @@ class PublishingBench(Bench):
     def sign(self, role: str, *names: str) -> None:
         for name in names:
             pending = self.hub / "publish" / "pending" / role
-            self.publish("sign", pending, "--key", self.keys / f"{name}.pem", "--yes")
+            self.publish("sign", pending, "--key", self.key(name), "--yes")
 
     def start_publisher(self) -> None:
         self._start(

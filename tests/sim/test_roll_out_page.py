@@ -15,14 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from fakes.ceremony import publishing_hub
 from fakes.page import Page
-from lamppost.envelope.keys import FileSigner
-from lamppost.envelope.public import PublicKey
 from lamppost.status.control import ask
 from lamppost_hub import founding
 from lamppost_hub.clock import SystemClock
 from lamppost_hub.folder import HubFolder, Settings
-from lamppost_hub.publish import office, repository
 from shared_folder import CHECKOUT
 from sim.chain import wait_until
 
@@ -54,29 +52,9 @@ class Script(Page):
 
 def after_its_ceremony(root: Path, media: Path) -> None:
     """A hub as docs/how-to/key-ceremony.md leaves it."""
-    folder, clock = HubFolder(root), SystemClock()
-    founding.found(folder, Settings("hub.city", "localhost", 8883), clock)
-    for name in ("anna", "bert", "cleo", "dora", "emil"):
-        (media / name).mkdir(parents=True)
-        office.create_key(media / name / f"{name}.pem")
-
-    def public(*names: str) -> dict[str, PublicKey]:
-        return dict(office.public_keys([media / n / f"{n}.pub" for n in names]))
-
-    def sign(repo: repository.Repository, role: str) -> None:
-        for name in ("anna", "cleo"):
-            signer = FileSigner.load(media / name / f"{name}.pem")
-            repository.sign(repo.pending / role, signer)
-
-    key = office.online_key(root)
-    with office.repository(root) as repo:
-        repo.create(public("anna", "bert", "cleo"), key, clock.utc())
-        sign(repo, "root")
-        sign(repo, "targets")
-        repo.release(clock.utc())
-        repo.group("harbour", public("dora", "emil"), clock.utc())
-        sign(repo, "targets")
-        repo.release(clock.utc())
+    founding.found(HubFolder(root), Settings("hub.city", "localhost", 8883), SystemClock())
+    people = ("anna", "cleo", "bert")
+    publishing_hub(root, lambda n: media / n / f"{n}.pem", people, "harbour", ("dora", "emil"))
 
 
 def write_what_the_page_shows(folder: Path) -> None:
