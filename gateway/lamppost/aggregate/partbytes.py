@@ -94,7 +94,7 @@ def _each(column: list[Any], count: int) -> list[Any]:
 
 def _column(values: Sequence[Any], *, narrow: bool = False) -> list[Any] | None:
     absent = [i for i, v in enumerate(values) if v is None]
-    there = [v for v in values if v is not None]
+    there = [_bounded(v) for v in values if v is not None]
     if not there:
         return None
     if any(type(v) is not float for v in there):
@@ -103,6 +103,11 @@ def _column(values: Sequence[Any], *, narrow: bool = False) -> list[Any] | None:
     if packed is None or (not narrow and struct.unpack(f"<{len(there)}f", packed) != tuple(there)):
         return [absent, b"d" + struct.pack(f"<{len(there)}d", *there)]
     return [absent, b"f" + packed]
+
+
+def _bounded(value: Any) -> Any:
+    """An integer of more than 64 bits, which no meter has, as a float."""
+    return float(value) if type(value) is int and not -(2**63) <= value < 2**64 else value
 
 
 def _narrowed(values: Sequence[float]) -> bytes | None:
