@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -41,8 +42,10 @@ def test_hung(desk: Desk) -> None:
     with socket.socket(socket.AF_UNIX) as deaf:
         deaf.bind(str(desk.socket))
         deaf.listen()
-        told = desk.lamppost("status")
-        found = desk.lamppost("doctor", "host", "--json")
+        with ThreadPoolExecutor(2) as both:
+            asked = both.submit(desk.lamppost, "status")
+            found = desk.lamppost("doctor", "host", "--json")
+            told = asked.result()
     assert (told.code, told.verdict) == (6, "PROBLEM daemon.no-answer; type: lamppost doctor host")
     assert (found.code, found.json()["findings"][0]["id"]) == (6, "host.daemon-hung")
 
@@ -89,6 +92,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.long
 def test_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.state = small_disk
@@ -104,6 +108,7 @@ def test_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
     assert (found.code, found.json()["findings"][0]["id"]) == (1, "storage.full")
 
 
+@pytest.mark.long
 def test_the_bus_is_held_by_another_program(desk: Desk) -> None:
     with Line(desk.folder / "a", 9600, devices=meters()) as line:
         descriptor = os.open(line.path, os.O_RDWR | os.O_NOCTTY)

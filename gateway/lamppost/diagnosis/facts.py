@@ -233,6 +233,8 @@ class Line(_Fact, frozen=True):
     idle_bytes: int = 0
     idle_zeros: int = 0
     idle_seconds: float = 0.0
+    idle_share: float = 0.0
+    """Of the time that we only listened, how much the line was taken."""
     idle_sample: str = ""
     foreign: list[str] = []
     units: list[Unit] = []

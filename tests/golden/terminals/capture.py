@@ -119,6 +119,12 @@ def scenes(folder: Path) -> dict[str, tuple[list[str], bool | None]]:
         "watch": (["watch", "-n", "1", "--socket", str(folder / "s")], True),
         "uplink-status": (["uplink", "status", "--socket", str(folder / "s")], True),
         "usage": (["bus", "probe", "--help"], None),
+        "status-json": (["status", "--json", *where], True),
+        "status-no-daemon-json": (["status", "--json", *where], None),
+        "doctor-json": (["bundle", "inspect", "--json", str(packed)], None),
+        "explain-json": (["explain", "--json", "bus.echo"], None),
+        "uplink-status-json": (["uplink", "status", "--json", "--socket", str(folder / "s")], True),
+        "watch-ndjson": (["watch", "--ndjson", "-n", "1", "--socket", str(folder / "s")], True),
     }
 
 
@@ -128,8 +134,9 @@ def captures() -> Iterator[tuple[str, bytes]]:
         folder = Path(scratch)
         for name, (words, well) in scenes(folder).items():
             daemon = _daemon(folder / "s", status(well=well)) if well is not None else 0
-            for term in TERMS:
-                for width in WIDTHS:
+            for_machines = name.endswith("json")
+            for term in TERMS[1:2] if for_machines else TERMS:
+                for width in WIDTHS[:1] if for_machines else WIDTHS:
                     shown = _run(words, term, width).replace(scratch.encode(), b"/tmp/t")
                     yield f"{name}.{term}.{width}", shown
             if daemon:

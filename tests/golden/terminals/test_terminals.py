@@ -14,7 +14,8 @@ import pytest
 from lamppost.cli.watch import Screen
 
 HERE = Path(__file__).parent
-FILES = sorted(HERE.glob("*.txt"))
+JSON = sorted(HERE.glob("*json.*.txt"))
+FILES = sorted(set(HERE.glob("*.txt")) - set(JSON))
 COLOUR = re.compile(rb"\x1b\[[0-9;]*m")
 PLACE = re.compile(rb"\x1b\[\d+;1H")
 ESCAPE = re.compile(rb"\x1b\[[0-9;]*[A-Za-z]")
@@ -26,7 +27,7 @@ def test_screens_are_as_they_were() -> None:
     )
     different = json.loads(done.stdout)
     assert different == {}, f"look at them, then: python {HERE.name}/capture.py --write"
-    assert len(FILES) == 48
+    assert (len(FILES), len(JSON)) == (48, 6)
 
 
 @pytest.mark.parametrize("path", FILES, ids=[p.stem for p in FILES])
@@ -55,6 +56,17 @@ def test_one_verdict_and_it_stands_last(path: Path) -> None:
     assert verdicts == [len(lines) - 2]
     says_ok = lines[-2].startswith("OK ")
     assert says_ok is (lines[-1] == "[exit 0]")
+
+
+@pytest.mark.parametrize("path", JSON, ids=[p.stem for p in JSON])
+def test_answers_for_machines_are_one_object_with_a_schema(path: Path) -> None:
+    told, _, code = path.read_text().rpartition("[exit ")
+    found = json.loads(told)
+    assert re.fullmatch(r"lamppost\.[a-z-]+/1", found["schema"])
+    if "exit" in found:
+        assert code == f"{found['exit']}]\n"
+    if "verdict" in found:
+        assert found["verdict"].startswith("OK ") is code.startswith("0")
 
 
 @pytest.mark.parametrize("baud", [1200, 9600])

@@ -11,7 +11,7 @@ from lamppost.findings import Finding, found
 _GOOD = ("good", "late")
 _HEARD = ("good", "late", "refused")
 _BREAKS = 2
-_BABBLE = 40
+_BABBLE = 0.3
 _STRAY = 3
 _MODBUS = ("modbus-rtu", "modbus-tcp")
 
@@ -56,7 +56,7 @@ def _whole(line: Line) -> Finding | None:
     requests = [f for f in line.foreign if _is_request(f)]
     if requests:
         return found("bus.second-master", line.link, count=len(requests), sample=requests[0])
-    if line.idle_bytes >= _BABBLE and not any(unit.trials for unit in line.units):
+    if line.idle_share >= _BABBLE and not any(unit.trials for unit in line.units):
         return found(
             "bus.never-silent",
             line.link,

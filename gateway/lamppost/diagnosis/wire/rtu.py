@@ -22,8 +22,8 @@ from lamppost.errors import LinkError
 from lamppost.links.serial import LineSettings
 
 LISTEN = 0.4
-_BABBLE = 40
-"""Bytes in LISTEN seconds, unasked, from which on a line is not silent and asking makes no sense."""
+BABBLE = 0.3
+"""Share of the time, unasked, from which on a line is not silent and asking makes no sense."""
 _PATIENCE = 1.2
 """Seconds for a unit that answers too late."""
 _SWEEP_WAIT = 0.12
@@ -94,8 +94,11 @@ class Examination:
         plan = self._plan
         await self._use(plan.line)
         self._tell(f"{plan.link}: listening at {text_of(plan.line)}")
+        began = self._clock.monotonic()
         heard = await self._raw.exchange(b"", LISTEN, LISTEN, 2000)
+        passed = max(LISTEN, self._clock.monotonic() - began)
         idle = heard.stray + heard.data
+        share = min(1.0, len(idle) * plan.line.character / 1e9 / passed)
         found = frames.split(idle)
         line = Line(
             link=plan.link,
@@ -105,12 +108,13 @@ class Examination:
             timeout=plan.timeout,
             idle_bytes=len(idle),
             idle_zeros=sum(byte == 0 for byte in found.rubbish),
-            idle_seconds=LISTEN,
+            idle_seconds=round(passed, 1),
+            idle_share=round(share, 2),
             idle_sample=idle[:24].hex(),
             foreign=[frame.hex() for frame in found.frames],
             tested=True,
         )
-        if len(idle) < _BABBLE:
+        if share < BABBLE:
             await self._ask_all(wanted)
             line = await self._after(line)
         return msgspec.structs.replace(line, units=[seen.as_fact() for seen in self._seen])
