@@ -79,16 +79,17 @@ description = "water in the pump house"
 repeat = "1min"
 """
 
-QUANTITIES = (
-    ("voltage", "V"),
-    ("current", "A"),
-    ("power.active", "W"),
-    ("power.apparent", "VA"),
-    ("power.reactive", "var"),
-    ("power.factor", "1"),
+QUANTITIES = (  # as an SDM630 names them: quantity, unit, about what it measures
+    ("voltage", "V", 230.0),
+    ("current", "A", 5.0),
+    ("power", "W", 1100.0),
+    ("apparent_power", "VA", 1150.0),
+    ("reactive_power", "var", 300.0),
+    ("power_factor", "/", 0.9),
 )
+ABOUT = {name: about for name, _, about in QUANTITIES} | {"frequency": 50.0}
 POINTS = (
-    *((f"{q}.l{n}", unit, "gauge") for q, unit in QUANTITIES for n in (1, 2, 3)),
+    *((f"{q}.l{n}", unit, "gauge") for q, unit, _ in QUANTITIES for n in (1, 2, 3)),
     ("frequency", "Hz", "gauge"),
     ("energy.import", "kWh", "counter"),
 )
@@ -181,10 +182,14 @@ def fill(state: Path, utc: int, minutes: int, *, size: int = 64 << 20, meters: i
 
 def _record(device: str, at: int, chance: random.Random) -> Record:
     readings = tuple(
-        Reading(name, 100.0 + at / 3600 if kind == "counter" else _float32(chance.gauss(230, 3)))
+        Reading(name, 100.0 + at / 3600 if kind == "counter" else _around(name, chance))
         for name, _, kind in POINTS
     )
     return Record(len(readings), pack(Sample(device, Instant(OLD_BOOT, at * S), readings)))
+
+
+def _around(point: str, chance: random.Random) -> float:
+    return _float32(ABOUT[point.partition(".")[0]] * chance.gauss(1.0, 0.01))
 
 
 def _float32(value: float) -> float:
