@@ -40,6 +40,7 @@ GOALS = {
         "≥ 400 batches/s a core; ≥ 1.7 × from 1 to 2 receivers where there are cores for them",
         "587/s, 85 % of it decoding JSON",
     ),
+    "P14": ("≤ 150 ms CPU", "bare Python"),
     "audit": ("≤ 60 s for 100,000 batches", "no peer proves anything"),
     "P12": ("≤ 60 s for 7 days, live data at most one window behind", "4–6 h for 6 h (vzlogger)"),
     "P10": ("≤ 0.4 of SQLite's CPU; open ≤ 100 ms", "0.69 µs; 12–35 ms (SQLite FULL)"),
