@@ -190,8 +190,12 @@ class Checkpoints:
     def _write(self, checkpoint: Checkpoint, note: bytes) -> Path:
         folder = private_folder(self._folder / checkpoint.gateway)
         path = folder / f"{checkpoint.epoch}-{checkpoint.size:012}.note"
-        if not path.exists():
-            durable_write(path, note, mode=0o644)
+        try:
+            if not path.exists():
+                durable_write(path, note, mode=0o644)
+        except FileNotFoundError:
+            if not path.exists():  # else another receiver has just written the same note
+                raise
         return path
 
 

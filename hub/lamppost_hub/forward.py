@@ -30,7 +30,7 @@ from lamppost_hub.thread import DatabaseThread
 log = logging.getLogger("lamppost_hub.forward")
 
 LANE = 32  # batches of one gateway between two bookmarks
-ROUND = 64  # gateways looked at in one round
+ROUND = 8  # gateways claimed at a time: others shall have some, a killed receiver few
 
 
 @dataclass(frozen=True, slots=True)

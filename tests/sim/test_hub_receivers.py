@@ -138,7 +138,7 @@ def run(
                 receivers.kill(number)
                 time.sleep(choose.uniform(0, 0.5))
                 receivers.start(number)
-            deadline = time.monotonic() + 300
+            deadline = time.monotonic() + 600
             while any((state := found(postgres))["queues"].values()) or len(state["queues"]) < 2:
                 assert time.monotonic() < deadline, state
                 time.sleep(0.5)
@@ -179,5 +179,5 @@ def test_ten_thousand_batches_and_receivers_killed_at_random(
         batches=10_000,
         seed=random.randrange(2**32),
         pause=2.0,
-        kills=1000,
+        kills=150,
     )
