@@ -36,9 +36,12 @@ def command(yes: bool, discard: bool, state: Path) -> None:
         gateway = _gateway(state)
         if not yes and click.prompt(f"Type {gateway} to wipe it", default="") != gateway:
             raise click.Abort
+        elsewhere = _elsewhere(state)
         _remove(state)
     (state / "lock").unlink(missing_ok=True)
     click.echo(f"{gateway} is no longer on this machine")
+    if elsewhere:
+        click.echo(f"its key is not a file of ours and stays where it is; {elsewhere}")
     click.echo(f"OK wiped; at the hub: lamppost-hub enrol revoke DIR {gateway}")
 
 
@@ -51,6 +54,25 @@ def _gateway(state: Path) -> str:
         return identity.owner(state / "identity")
     except TrustError:
         return state.name
+
+
+def _elsewhere(state: Path) -> str:
+    """How to remove a key that a token or a credential holds; "" where it is a file here."""
+    from lamppost.envelope import signer
+    from lamppost.errors import TrustError
+
+    try:
+        said = signer.choice(state / "identity")
+    except TrustError:
+        return "look into its token"
+    if said is None:
+        return ""
+    if said["kind"] == "pkcs11":
+        return (
+            f"remove it from the token {said['token']}: pkcs11-tool --module {said['module']}"
+            f" --login --delete-object --type privkey --label {said['key']}"
+        )
+    return f"remove it: rm /etc/credstore.encrypted/{said['name']}"
 
 
 def _waiting(state: Path) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lamppost.cli.main import main
-from lamppost.envelope import identity
+from lamppost.envelope import identity, signer
 from lamppost.files import locked
 from lamppost.ring import Record, Ring
 
@@ -67,3 +67,20 @@ def test_the_name_must_be_typed(state: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_machine_that_was_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["wipe", "--state", str(tmp_path / "absent")])
     assert capsys.readouterr().out.startswith("OK nothing to wipe")
+
+
+def test_a_key_in_a_token_is_named(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    signer.choose(
+        state / "identity",
+        kind="pkcs11",
+        module="/lib/p11.so",
+        token="lamps",
+        key="gw-1",
+        pin="pin",
+    )
+    main(["wipe", "--state", str(state), "--yes"])
+    said = capsys.readouterr().out
+    assert (
+        "pkcs11-tool --module /lib/p11.so --login --delete-object --type privkey --label gw-1"
+        in said
+    )
