@@ -90,7 +90,7 @@ def _silence(line: Line, asked: Sequence[Unit]) -> Finding | None:
         line.link,
         link=line.link,
         silent=len(asked),
-        units=len(asked),
+        units=len(line.units),
         settings=settings,
     )
 

@@ -32,7 +32,7 @@ _COUNTED = 8
 """Requests to a unit that answers, to see whether somebody else does too, and how much is damaged."""
 _TRAILING = 0.12
 """Seconds after an answer in which a second unit of the same id would begin its own."""
-_REPRESENTATIVES = 2
+_REPRESENTATIVES, _FEW = 2, 3
 _CONFIRM = 2
 _SOUND = ("good", "refused", "late")
 
@@ -127,20 +127,33 @@ class Examination:
     # --- the steps
 
     async def _ask_all(self, wanted: Sequence[str]) -> None:
-        for seen in sorted(self._seen, key=lambda seen: seen.plan.device not in wanted):
-            if self._left() > 1.0:
-                self._tell(f"asking {seen.plan.device} (unit {seen.plan.unit})")
-                await self._ask_first(seen)
-        silent = [seen for seen in self._seen if not seen.answered]
-        close = [
-            seen for seen in silent if seen.trials and (not wanted or seen.plan.device in wanted)
-        ]
-        if close:
-            await self._sweep(close[:_REPRESENTATIVES])
-            await self._use(self._plan.line)
+        """Ask each; where the first few are all silent, other settings are tried before the rest is asked."""
+        order = sorted(self._seen, key=lambda seen: seen.plan.device not in wanted)
+        await self._ask_these(order[:_FEW])
+        is_deaf = not any(seen.answered for seen in self._seen)
+        if is_deaf:
+            await self._sweep_for(order[:_FEW], wanted)
+        if not any(trial.outcome in _SOUND for seen in self._seen for trial in seen.swept):
+            await self._ask_these(order[_FEW:])
+        if not is_deaf or any(seen.answered for seen in order[_FEW:]):
+            await self._sweep_for(order, wanted)
         for seen in self._seen:
             if seen.answered and (not wanted or seen.plan.device in wanted):
                 await self._look_closely(seen)
+
+    async def _ask_these(self, some: Sequence[_Seen]) -> None:
+        for seen in some:
+            if self._left() > 1.0:
+                self._tell(f"asking {seen.plan.device} (unit {seen.plan.unit})")
+                await self._ask_first(seen)
+
+    async def _sweep_for(self, some: Sequence[_Seen], wanted: Sequence[str]) -> None:
+        """Try other settings for those that were asked, did not answer, and are wanted."""
+        silent = [s for s in some if s.trials and not s.answered and not s.swept]
+        close = [s for s in silent if not wanted or s.plan.device in wanted]
+        if close:
+            await self._sweep(close[:_REPRESENTATIVES])
+            await self._use(self._plan.line)
 
     async def _ask_first(self, seen: _Seen) -> None:
         """Silence is sure after a few tries; damage may be chance, and wants more of them.
