@@ -116,14 +116,17 @@ class Forwarder:
 
     async def run(self) -> None:
         """Until cancelled."""
-        backoff = Backoff(0.5, 30.0)
+        backoff, fault = Backoff(0.5, 10.0), ""
         while True:
             self._news.clear()
             try:
                 moved = await self.round()
                 backoff.reset()
+                fault = ""
             except StoreError as error:
-                log.error("%s: %s (%s)", error.code, error, error.hint)
+                if error.code != fault:  # once for each kind of trouble
+                    fault = error.code
+                    log.error("%s: %s: %s (%s)", self.name, error.code, error, error.hint)
                 await self._clock.sleep(backoff.pause())
                 continue
             if not moved:

@@ -61,6 +61,7 @@ class FastGateway:
         self.batches = batches
         self._messages: list[Incoming] = []
         self._pace = pace
+        self._ending = False
         self._readings = readings
         self._content = content
         self._proved: set[int] = set()
@@ -89,8 +90,13 @@ class FastGateway:
         self._thread.start()
 
     def enough(self) -> None:
-        """Seal no more; `batches` is then how many there are."""
-        self.batches = len(self._messages)
+        """Seal no more; once it is `done`, `batches` is how many there were."""
+        self._ending = True
+
+    def _limit(self) -> int:
+        if self._ending:
+            self.batches = len(self._messages)
+        return self.batches
 
     def stop(self) -> None:
         self.done.set()
@@ -121,10 +127,10 @@ class FastGateway:
     def _run(self) -> None:
         following = 0
         settled = 0
-        while not self.done.is_set() and len(self._proved) < self.batches:
+        while not self.done.is_set() and len(self._proved) < self._limit():
             while settled in self._proved:
                 settled += 1
-            while following < min(self.batches, settled + self._window):
+            while following < min(self._limit(), settled + self._window):
                 self._put(following)
                 following += 1
             following = self._listen(following, settled)
