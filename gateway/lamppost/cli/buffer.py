@@ -179,7 +179,7 @@ def verify(state: Path, as_json: bool) -> None:
         gaps = ring.gaps(-1)
         stats = ring.stats()
     lost = [g for g in gaps if g.why not in ("evicted", "reduced")]
-    damaged = [*checked.damaged, *unreadable]
+    damaged = [*checked.damaged, *card.coarse_damage(state), *unreadable]
     sound = not damaged and not lost and stats.state == "ok"
     if as_json:
         _print(
@@ -199,7 +199,7 @@ def verify(state: Path, as_json: bool) -> None:
         )
     else:
         for place in damaged:
-            click.echo(f"damaged  {place}{' bytes' if place in checked.damaged else ''}")
+            click.echo(f"damaged  {place}")
         for gap in gaps:
             click.echo(f"missing  readings {gap.span.first} to {gap.span.last}: {gap.why}")
         click.echo(

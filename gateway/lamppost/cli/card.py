@@ -132,14 +132,31 @@ def opened(state: Path) -> Iterator[Ring]:
 
 def coarse(state: Path) -> dict[str, Any]:
     """The coarse ring of a state folder in figures, read without touching it; empty where there is none."""
-    from lamppost.rings import COARSE, coarse_report
+    from lamppost.rings import coarse_report
+
+    with _coarse(state) as ring:
+        return coarse_report(ring) if ring else {}
+
+
+def coarse_damage(state: Path) -> list[str]:
+    """Every damaged place of the coarse ring, as `Verification.damaged`, after the folder's name."""
+    from lamppost.rings import COARSE
+
+    with _coarse(state) as ring:
+        return [f"{COARSE}/{place}" for place in ring.verify().damaged] if ring else []
+
+
+@contextmanager
+def _coarse(state: Path) -> Iterator[CoarseRing | None]:
+    from lamppost.rings import COARSE
 
     folder = state / COARSE
     if not (folder / "ring.head").exists():
-        return {}
+        yield None
+        return
     ring = CoarseRing.open(folder, 0, files=ReadOnlyFiles())
     try:
-        return coarse_report(ring)
+        yield ring
     finally:
         ring.close()
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from lamppost.errors import StoreError
 from lamppost.model import Span
 from lamppost.ring.disk import Files
-from lamppost.ring.records import Record, RingStats, Stored
+from lamppost.ring.records import Record, RingStats, Stored, Verification
 from lamppost.ring.ring import Ring
 
 READ_BYTES = 64 * 1024
@@ -132,6 +132,10 @@ class CoarseRing:
     def stats(self) -> RingStats:
         """The ring below, in figures; its numbers count records."""
         return self._ring.stats()
+
+    def verify(self) -> Verification:
+        """As `Ring.verify`."""
+        return self._ring.verify()
 
     def resize(self, size: int) -> None:
         """As `Ring.resize`."""

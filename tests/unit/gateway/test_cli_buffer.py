@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from lamppost.model import Instant, Quality, Reading, Sample, Severity
+from lamppost.model import Instant, Quality, Reading, Sample, Severity, Span
 from lamppost.packing import pack
 from lamppost.ring import Record, Ring
+from lamppost.ring.coarse import CoarseRing, Group
 from lamppost.timeline import Timeline
 from unit.gateway.test_cli import call
 from unit.gateway.test_timeline import Hands
@@ -136,6 +137,27 @@ def test_verify_names_the_damage(capsys: pytest.CaptureFixture[str], card: Path)
     assert (gap["why"], gap["last"] - gap["first"]) == ("damaged", 2)
     place = int(found["damaged"][0].split(" at ")[1].split(":")[0])
     assert place <= at
+
+
+def test_windows_of_what_was_given_up_are_shown_and_verified(
+    capsys: pytest.CaptureFixture[str], card: Path
+) -> None:
+    coarse = CoarseRing.open(card / "ring-coarse", 1 << 20)
+    for first in (0, 100):
+        span = Span(first, first + 99)
+        assert coarse.put(Group("ab" * 16, span, (span,), (b"head", bytes(range(256)))))
+    unlocked(card)
+    code, lines = call(capsys, "buffer", "status", "--state", card)
+    assert code == 0
+    assert any(line.startswith("reduced  200 readings to windows, ") for line in lines)
+    assert call(capsys, "buffer", "verify", "--state", card)[0] == 0
+    file = card / "ring-coarse" / "000000.seg"
+    content = bytearray(file.read_bytes())
+    content[200:210] = b"\xff" * 10
+    file.write_bytes(content)
+    code, lines = call(capsys, "buffer", "verify", "--state", card)
+    assert code == 1
+    assert lines[0].startswith("damaged  ring-coarse/000000.seg at 128: ")
 
 
 def test_verify_of_a_ring_without_its_header(
