@@ -20,7 +20,7 @@ from lamppost_hub.transport import Broker, Incoming, Session
 log = logging.getLogger("lamppost_hub.receiver")
 
 GROUP = 64  # messages that share one transaction at most
-AGAIN = 0.02  # seconds until a batch without its predecessor is tried again
+AGAIN, SELDOM = 0.02, 0.2  # seconds until a batch without its predecessor is tried again, growing
 
 
 class Receiver:
@@ -80,10 +80,12 @@ class Receiver:
 
     async def _serve(self, session: Session) -> None:
         early: list[Early] = []  # in hand until another receiver has booked their predecessors
+        again = AGAIN
         while True:
-            group = await self._received(session, bool(early))
+            group = await self._received(session, again if early else 0.0)
             await self._gate.wait()  # in hand, but neither booked nor acknowledged
             taken = await self._taken(group, early)
+            again = AGAIN if taken.new else min(2 * again, SELDOM)
             if taken.new:
                 self._on_new()
             waiting = {id(one.message) for one in taken.early}
@@ -95,12 +97,12 @@ class Receiver:
                 await session.send(answer.topic, answer.payload)
 
     @staticmethod
-    async def _received(session: Session, soon: bool) -> list[Incoming]:
-        """What has arrived; nothing, after a moment, where something in hand is to be tried again soon."""
-        if not soon:
+    async def _received(session: Session, again: float) -> list[Incoming]:
+        """What has arrived; nothing, after `again` seconds, where something in hand is to be tried then."""
+        if not again:
             return await session.receive(GROUP)
         try:
-            async with asyncio.timeout(AGAIN):
+            async with asyncio.timeout(again):
                 return await session.receive(GROUP)
         except TimeoutError:
             return []
