@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from lamppost.cli.main import site_option, socket_option, state_option
-from lamppost.cli.terminal import Progress, note, paint, say
+from lamppost.cli.terminal import Progress, note, paint, say, wrapped
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h|d)")
 _SPANS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -182,4 +182,5 @@ def run(work: Any, progress: Progress) -> Any:
 
 def via(text: str) -> None:
     """Say which way was taken."""
-    say(paint(f"via: {text}", "dim"))
+    for line in wrapped(f"via: {text}"):
+        say(paint(line, "dim"))

@@ -17,6 +17,7 @@ from lamppost.diagnosis.examine import line_of
 from lamppost.diagnosis.wire import frames
 from lamppost.diagnosis.wire.line import text_of
 from lamppost.diagnosis.wire.plan import LinePlan, UnitPlan
+from lamppost.diagnosis.wire.rtu import whole
 
 _KINDS = ("modbus-rtu", "modbus-tcp")
 _LOAN = 60.0
@@ -135,7 +136,7 @@ async def _one(
 async def _ask(raw: Any, plan: LinePlan, unit: UnitPlan, count: Count) -> None:
     ask = unit.long if unit.long is not None and count.asked % 2 else unit.short
     request = frames.read_frame(unit.unit, ask.function, ask.address, ask.count)
-    heard = await raw.exchange(request, plan.timeout)
+    heard = await whole(raw, request, plan.timeout)
     trial = frames.judged(request, heard, text_of(plan.line), plan.timeout)
     count.take(trial.outcome, trial.ms)
 
@@ -171,7 +172,9 @@ def _finish(via_: str, counts: list[Count], seconds: float, *, as_json: bool) ->
             say(f"  {row['asked']} asked, {row['good']} good, {count.lost} lost ({share:.1f} %)")
             say(f"  silent {row['silent']}, damaged {row['damaged']}, late {row['late']}")
             times = "/".join(f"{row[f'ms_{which}']:.0f}" for which in ("least", "median", "most"))
-            say(f"  refused {row['refused']}; {times} ms least/median/most")
+            say(f"  refused {row['refused']}")
+            if count.ms:
+                say(f"  {times} ms least/median/most")
         say(paint(closing, "bad" if bad else "good"))
     if bad:
         raise SystemExit(1)

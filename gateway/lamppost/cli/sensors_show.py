@@ -60,7 +60,7 @@ def _line(row: dict[str, Any], name: int) -> str:
     if row["state"] == "ok" and row["age_seconds"] is not None:
         said += f", read {span(row['age_seconds'])} ago"
     elif row["state"] in ("suspect", "dead"):
-        said += f" for {span(row['since_seconds'])}: {row['reason']}"
+        said += f" {span(row['since_seconds'])}: {row['reason']}"
     where = f"  {row['on']:12.12}  {row['model']:14.14}" if width() >= 72 else ""
     line = f"{row['name']:{name}}{where}  {said}"[: width()]
     return paint(line, "bad") if row["state"] in ("suspect", "dead") else line

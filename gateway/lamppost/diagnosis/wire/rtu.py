@@ -16,7 +16,7 @@ from lamppost.diagnosis.facts import Identity, Line, Order, Trial, Unit
 from lamppost.diagnosis.wire import frames, orders
 from lamppost.diagnosis.wire.ask import Ask
 from lamppost.diagnosis.wire.known import Mark
-from lamppost.diagnosis.wire.line import RawLine, text_of
+from lamppost.diagnosis.wire.line import Heard, RawLine, text_of
 from lamppost.diagnosis.wire.plan import LinePlan, UnitPlan, sweep
 from lamppost.errors import LinkError
 from lamppost.links.serial import LineSettings
@@ -34,6 +34,8 @@ _TRAILING = 0.12
 """Seconds after an answer in which a second unit of the same id would begin its own."""
 _REPRESENTATIVES, _FEW = 2, 3
 _CONFIRM = 2
+_REST = 0.06
+"""Seconds in which the rest of an answer comes, where the machine was too busy to take it in one piece."""
 _SOUND = ("good", "refused", "late")
 
 Tell = Callable[[str], None]
@@ -299,11 +301,20 @@ class Examination:
 
     async def _ask(self, unit: int, ask: Ask, wait: float, quiet: float = 0.03) -> Trial:
         request = frames.read_frame(unit, ask.function, ask.address, ask.count)
-        heard = await self._raw.exchange(request, wait, quiet)
-        if heard.data == request:  # an echo alone: the answer may still be under way
-            more = await self._raw.exchange(b"", wait, quiet)
-            heard = type(heard)((*heard.pieces, *more.pieces), heard.stray + more.stray)
+        heard = await whole(self._raw, request, wait, quiet)
         return frames.judged(request, heard, text_of(self._line), self._plan.timeout)
 
     def _left(self) -> float:
         return self._until - self._clock.monotonic()
+
+
+async def whole(raw: RawLine, request: bytes, wait: float, quiet: float = 0.03) -> Heard:
+    """An exchange to its end: what a busy machine cut in two is put together, and after an echo the answer awaited."""
+    heard = await raw.exchange(request, wait, quiet)
+    if heard.data == request:
+        more = await raw.exchange(b"", wait, quiet)
+    elif heard.data and not frames.split(heard.data).frames:
+        more = await raw.exchange(b"", _REST, quiet)
+    else:
+        return heard
+    return Heard((*heard.pieces, *more.pieces), heard.stray + more.stray)

@@ -13,6 +13,7 @@ from lamppost.diagnosis.facts import Trial
 from lamppost.diagnosis.wire import frames, known, orders
 from lamppost.diagnosis.wire.ask import FUNCTIONS, Ask
 from lamppost.diagnosis.wire.line import RawLine, text_of
+from lamppost.diagnosis.wire.rtu import whole
 from lamppost.links.serial import LineSettings
 from lamppost_drivers.contract import RegisterMap
 
@@ -136,7 +137,7 @@ class Scan:
 
     async def _ask(self, unit: int, ask: Ask, wait: float) -> Trial:
         request = frames.read_frame(unit, ask.function, ask.address, ask.count)
-        heard = await self._raw.exchange(request, wait, 0.06 if wait > SILENCE else 0.03)
+        heard = await whole(self._raw, request, wait, 0.06 if wait > SILENCE else 0.03)
         return frames.judged(request, heard, text_of(self._line), self._wait)
 
 
