@@ -15,7 +15,10 @@ from lamppost.model import Span
 from lamppost.ring import Record, Ring
 
 CASES = Path(__file__).resolve().parents[2] / "cases"
-HEAVY = ("cryptography", "pydantic", "paho", "aiomqtt", "pymodbus", "serial", "httpx", "rich")
+HEAVY = (
+    "cryptography", "pydantic", "paho", "aiomqtt", "pymodbus", "serial", "httpx", "rich", "starlette", "uvicorn",
+    "tuf", "segno", "pkcs11", "lamppost.diagnosis",
+)  # fmt: skip
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, list[str]]:
