@@ -25,7 +25,11 @@ _RECEIVER = (
     "topic read lamppost/+/alert",
     "topic write lamppost/+/down",
 )
-_ALERT_RECEIVER = ("topic read lamppost/+/alert", "topic write lamppost/+/down")
+_ALERT_RECEIVER = (
+    "topic read lamppost/+/alert",
+    "topic read lamppost/+/state",
+    "topic write lamppost/+/down",
+)
 
 
 def write_broker_files(folder: HubFolder, port: int, bind: str) -> Path:

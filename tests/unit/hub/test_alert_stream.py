@@ -212,7 +212,7 @@ async def test_the_fleet_counts_alerts_apart(
     assert fleet.queues == {"list": 0, express_name("list"): 1}
 
 
-def test_the_second_connection_of_a_receiver_may_read_alerts_and_nothing_else(
+def test_the_second_connection_of_a_receiver_may_read_alerts_and_heartbeats_only(
     world: HubWorld, tmp_path: Path
 ) -> None:
     from lamppost_hub.broker_files import write_broker_files
@@ -220,5 +220,9 @@ def test_the_second_connection_of_a_receiver_may_read_alerts_and_nothing_else(
     acl = write_broker_files(world.folder, 8883, "127.0.0.1").parent / "acl"
     parts = acl.read_text().split("user ")
     (mine,) = [part for part in parts if part.startswith("hub-101\n")]
-    assert mine.split("\n")[1:3] == ["topic read lamppost/+/alert", "topic write lamppost/+/down"]
+    assert mine.split("\n")[1:4] == [
+        "topic read lamppost/+/alert",
+        "topic read lamppost/+/state",
+        "topic write lamppost/+/down",
+    ]
     assert "lamppost/+/up" not in mine
