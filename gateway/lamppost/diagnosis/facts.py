@@ -237,6 +237,10 @@ class Line(_Fact, frozen=True):
     """Of the time that we only listened, how much the line was taken."""
     idle_sample: str = ""
     foreign: list[str] = []
+    framing_errors: int = 0
+    parity_errors: int = 0
+    breaks: int = 0
+    """While we looked, at the settings of the site, by the kernel's counters; 0 where it does not count."""
     units: list[Unit] = []
     tested: bool = False
 

@@ -21,7 +21,7 @@ import serial
 
 from lamppost.clock import monotonic_ns
 from lamppost.errors import LinkError
-from lamppost.links import faults, holder
+from lamppost.links import counters, faults, holder
 from lamppost.links.alarm import Alarm
 
 _CHUNK = 4096
@@ -145,6 +145,10 @@ class SerialPort:
         if not data and self._poll.poll(0):
             raise faults.lost(str(self.path))
         return data
+
+    def counters(self) -> counters.Counters | None:
+        """What the kernel counted: framing and parity errors, breaks; None where its driver does not."""
+        return counters.read(self._descriptor())
 
     async def until(self, ns: int) -> None:
         """Wait, to about 0.1 ms, without listening."""

@@ -187,6 +187,8 @@ def _noise(line: Line) -> Finding | None:
     if long:
         growth = f": {_share(short)} % of short answers, {_share(long)} % of long ones"
     said = f", and {stray} stray bytes at rest" if stray else ""
+    if line.framing_errors or line.parity_errors:
+        said += f"; the kernel counted {line.framing_errors} framing and {line.parity_errors} parity errors"
     every = short + long
     return found(
         "bus.noisy-line",

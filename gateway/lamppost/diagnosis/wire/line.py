@@ -8,6 +8,7 @@ from typing import Protocol
 
 from lamppost.clock import monotonic_ns
 from lamppost.links import faults, holder
+from lamppost.links.counters import Counters
 from lamppost.links.serial import LineSettings, SerialPort
 
 _NS = 1_000_000_000
@@ -52,6 +53,10 @@ class RawLine(Protocol):
 
         Ends without a byte in `wait` seconds, after `quiet` seconds of silence, or with `limit` bytes.
         """
+        ...
+
+    def counters(self) -> Counters | None:
+        """What the kernel counted on this port so far; None where nobody counts."""
         ...
 
     async def close(self) -> None:
@@ -108,6 +113,10 @@ class DirectLine:
             deadline = max(now, began) + gap
         self._free = max(monotonic_ns(), began) + self._silence(port.line)
         return Heard(tuple(pieces), stray)
+
+    def counters(self) -> Counters | None:
+        """See `RawLine`."""
+        return self._port.counters() if self._port is not None else None
 
     async def close(self) -> None:
         """See `RawLine`."""

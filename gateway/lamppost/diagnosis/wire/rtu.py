@@ -19,6 +19,7 @@ from lamppost.diagnosis.wire.known import Mark
 from lamppost.diagnosis.wire.line import Heard, RawLine, text_of
 from lamppost.diagnosis.wire.plan import LinePlan, UnitPlan, sweep
 from lamppost.errors import LinkError
+from lamppost.links.counters import Counters
 from lamppost.links.serial import LineSettings
 
 LISTEN = 0.4
@@ -90,6 +91,7 @@ class Examination:
         self._tell = tell
         self._seen = [_Seen(unit, wait=plan.timeout) for unit in plan.units]
         self._line = plan.line
+        self._counted: Counters | None = None
 
     async def run(self, wanted: Sequence[str] = ()) -> Line:
         """Look; of the devices named in `wanted` more closely (all, without a name). Raises LinkError."""
@@ -116,22 +118,34 @@ class Examination:
             foreign=[frame.hex() for frame in found.frames],
             tested=True,
         )
+        before = self._raw.counters()
         if share < BABBLE:
-            await self._ask_all(wanted)
+            await self._ask_all(wanted, before)
             line = await self._after(line)
         return msgspec.structs.replace(line, units=[seen.as_fact() for seen in self._seen])
 
     async def _after(self, line: Line) -> Line:
         """Breaks that came between the requests count as breaks at rest."""
         zeros = sum(trial.zeros for seen in self._seen for trial in seen.trials)
-        return msgspec.structs.replace(line, idle_zeros=line.idle_zeros + zeros)
+        counted = self._counted or Counters(0, 0, 0, 0)
+        return msgspec.structs.replace(
+            line,
+            idle_zeros=max(line.idle_zeros + zeros, counted.breaks),
+            framing_errors=counted.frame,
+            parity_errors=counted.parity,
+            breaks=counted.breaks,
+        )
 
     # --- the steps
 
-    async def _ask_all(self, wanted: Sequence[str]) -> None:
+    async def _ask_all(self, wanted: Sequence[str], before: Counters | None) -> None:
         """Ask each; where the first few are all silent, other settings are tried before the rest is asked."""
         order = sorted(self._seen, key=lambda seen: seen.plan.device not in wanted)
         await self._ask_these(order[:_FEW])
+        after = (
+            self._raw.counters()
+        )  # before other settings are tried: those make errors of their own
+        self._counted = after.since(before) if after and before else None
         is_deaf = not any(seen.answered for seen in self._seen)
         if is_deaf:
             await self._sweep_for(order[:_FEW], wanted)

@@ -47,6 +47,9 @@ class TcpRaw:
         took = (monotonic_ns() - began) / 1e9
         return Heard(((took, answer + crc(answer)),)) if answer else Heard()
 
+    def counters(self) -> None:
+        """Nobody counts here."""
+
     async def close(self) -> None:
         """See `RawLine`."""
         if self._link is not None:
