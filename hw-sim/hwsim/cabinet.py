@@ -135,8 +135,12 @@ def _radio(plan: Plan, folder: Path) -> Radio:
 class Cabinet:
     """Everything in the file, running between `start` and `close`; also a context manager."""
 
-    def __init__(self, plan: Mapping[str, Any], folder: Path) -> None:
+    def __init__(
+        self, plan: Mapping[str, Any], folder: Path, *, line: Callable[..., Line] = Line
+    ) -> None:
+        """`line` makes the serial lines; one that keeps them off the terminals plays in another time."""
         self.lines: dict[str, Line] = {}
+        self._line = line
         self.servers: dict[str, ModbusTcpServer] = {}
         self._units: dict[str, dict[int, FaultyUnit]] = {}
         self._sensors: dict[str, list[Faulty]] = {}
@@ -151,8 +155,8 @@ class Cabinet:
             )
         try:
             self.board = Board(plan, folder / "dev")
-            for line in plan.get("line", []):
-                self._add_line(dict(line), folder)
+            for each in plan.get("line", []):
+                self._add_line(dict(each), folder)
             for server in plan.get("tcp", []):
                 self._add_server(dict(server))
             for radio in plan.get("ble", []):
@@ -178,7 +182,7 @@ class Cabinet:
         devices = [
             *(unit for unit in units if isinstance(unit, RtuUnit)), *sensors, *meters.values()
         ]  # fmt: skip
-        self.lines[name] = Line(path, devices=devices, **plan)
+        self.lines[name] = self._line(path, devices=devices, **plan)
         self._units[name] = {unit.unit: unit for unit in units}
         self._sensors[name] = sensors
 

@@ -128,12 +128,14 @@ class FaultyUnit:
 class RtuUnit(FaultyUnit, Device):
     """A Modbus RTU unit on a line: `RtuUnit(1, Unit(holding={0: 230}))`, or with a dict of holding registers.
 
-    `delay`: seconds from the end of the request's silence to the first bit of the answer.
+    `delay`: seconds from the end of the request's silence to the first bit of the answer. A request that comes while
+    the unit works on another is answered after that one.
     """
 
     def __init__(self, unit: int, model: Unit | Mapping[int, int], **how: Any) -> None:
         chosen = model if isinstance(model, Unit) else Unit(holding=model, inputs=model)
         super().__init__(unit, chosen, **how)
+        self._busy_until = float("-inf")
 
     def hear(self, frame: bytes, now: float) -> Iterable[Reply]:
         if len(frame) < 4 or crc16(frame[:-2]) != int.from_bytes(frame[-2:], "little"):
@@ -143,6 +145,8 @@ class RtuUnit(FaultyUnit, Device):
         if frame[0] != self.unit or (answer := self.respond(frame[1:-2], now)) is None:
             return
         delay, pdu = answer
+        self._busy_until = max(self._busy_until, now) + delay
+        delay = self._busy_until - now
         reply = self._damaged(framed(self.unit, pdu))
         yield delay, reply
         if self.faults.hits("twice", self.seen):

@@ -131,22 +131,9 @@ async def test_a_late_answer_is_never_taken_for_the_next(case: Case) -> None:
     assert outcomes == ["right"] * 3 + ["link.no-answer"] + ["right"] * 2
 
 
-class OneByOne(RtuUnit):
-    """As real units: a request that comes while it works on another is answered after that."""
-
-    done = 0.0
-
-    def respond(self, pdu: bytes, now: float) -> tuple[float, bytes] | None:
-        answer = super().respond(pdu, now)
-        if answer is None:
-            return None
-        self.done = max(self.done, now) + answer[0]
-        return self.done - now, answer[1]
-
-
 async def test_not_even_one_that_comes_after_the_quiet_period(tmp_path: Path) -> None:
     """It comes while the next request waits; without a word between them, every later answer would be one behind."""
-    unit = OneByOne(1, model(), delay=0.02)
+    unit = RtuUnit(1, model(), delay=0.02)
     with Line(tmp_path / "tty", 115200, devices=[unit]):
         link = RtuLink(tmp_path / "tty", LineSettings(115200), timeout=0.1, locks=tmp_path)
         link.late = 0.3

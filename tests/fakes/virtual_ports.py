@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fakes.virtual_clock import VirtualClock
 from hwsim.device import Device
+from hwsim.line import Line
 from hwsim.wire import Wire
 from lamppost.links import faults, rtu, serial
 from lamppost.links.holder import LOCKS
@@ -38,11 +40,29 @@ class VirtualLine:
         self.plugged = True
 
 
+class CabinetLine(Line):
+    """The same as a line of a `hwsim.cabinet.Cabinet`: whatever its script does happens here, without a terminal."""
+
+    def __init__(self, *args: Any, **how: Any) -> None:
+        super().__init__(*args, **how)
+        self.wire = self._wire
+        self.plugged = True
+
+    def unplug(self) -> None:
+        """The adapter is pulled out."""
+        self.plugged = False
+        self.wire.clear()
+
+    def plug(self) -> None:
+        """And put back."""
+        self.plugged = True
+
+
 class VirtualPort:
     """Stands in for an open `links.serial.SerialPort`."""
 
     def __init__(
-        self, line: VirtualLine, path: Path, how: LineSettings, clock: VirtualClock
+        self, line: VirtualLine | CabinetLine, path: Path, how: LineSettings, clock: VirtualClock
     ) -> None:
         self.path = path
         self.line = how
@@ -96,7 +116,7 @@ class Ports:
     """The lines of a machine, by the path of their ports."""
 
     def __init__(self, clock: VirtualClock) -> None:
-        self.lines: dict[Path, VirtualLine] = {}
+        self.lines: dict[Path, VirtualLine | CabinetLine] = {}
         self._clock = clock
 
     def add(self, path: Path, wire: Wire, *devices: Device) -> VirtualLine:
@@ -105,6 +125,12 @@ class Ports:
             wire.attach(device, self._clock.monotonic())
         self.lines[path] = line = VirtualLine(wire)
         return line
+
+    def put(self, line: CabinetLine) -> None:
+        """A line of a cabinet; its devices get power now."""
+        for device in line.devices:
+            line.wire.attach(device, self._clock.monotonic())
+        self.lines[line.path] = line
 
     def open(self, path: Path, how: LineSettings, *, locks: Path = LOCKS) -> VirtualPort:
         """See `SerialPort.open`."""

@@ -115,7 +115,7 @@ class Request:
             if len(buffer) - start < length:
                 return Look(None, length - (len(buffer) - start), damaged)
             frame = buffer[start : start + length]
-            if _sound(frame) and self._tolerable(buffer[:start]):
+            if sound(frame) and self._tolerable(buffer[:start]):
                 return Look(frame[1:-2], 0, damaged)
             damaged = True
         return Look(None, _EXCEPTION_LENGTH, damaged)
@@ -131,7 +131,7 @@ class Request:
         return _EXCEPTION_LENGTH if may_begin or rest == self.head[:1] else 0
 
     def _tolerable(self, before: bytes) -> bool:
-        return len(before) <= _GLITCH or (_sound(before) and before != self.frame)
+        return len(before) <= _GLITCH or (sound(before) and before != self.frame)
 
     def is_echo(self, buffer: bytes) -> bool:
         """Whether what came back begins with the request itself."""
@@ -175,7 +175,7 @@ def _words(count: int) -> Callable[[bytes, int], tuple[int, ...]]:
     return struct.Struct(f">{count}H").unpack_from
 
 
-def _sound(frame: bytes) -> bool:
+def sound(frame: bytes) -> bool:
     """Whether these bytes are one RTU frame with the right CRC."""
     return len(frame) > 3 and _rtu.compute_CRC(frame[:-2]) == int.from_bytes(frame[-2:], "big")
 

@@ -5,6 +5,10 @@ what it still sends in that time finds nobody waiting for it. Other units may be
 told apart by unit id, function, byte count and CRC. For an answer that comes later still, a unit that was given up is
 first asked for another number of registers before the same number is asked for again: units answer in the order of the
 requests, so with that answer all earlier ones have passed.
+
+A late answer may also come while another unit is asked; on one pair of wires it then destroys what both say. So a unit
+whose answer is damaged while others owe us theirs is asked again at once, once for each of them, twice at most. When
+all that came was the late answer, whole, the unit that was asked said nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from pathlib import Path
 from lamppost.clock import monotonic_ns
 from lamppost.errors import LinkError
 from lamppost.links import faults, holder, modbus
+from lamppost.links.faults import CorruptError
 from lamppost.links.modbus import Request
 from lamppost.links.modbus_link import Table
 from lamppost.links.serial import LineSettings, SerialPort
@@ -22,10 +27,15 @@ from lamppost.links.serial import LineSettings, SerialPort
 _NS = 1_000_000_000
 _PATIENCE = _NS // 2
 """How long we wait for a line to fall silent before we call it damaged."""
+_LONGEST_FRAME = 256
 _ADAPTER = 40_000_000
 """What an adapter (USB latency timer, FIFO time-out) may add between two bytes of a frame."""
 _FORGOTTEN = 30 * _NS
 """Nobody answers a request that is so old."""
+_OWED = 2.0
+"""Times `late`: so long after a request we reckon with an answer that runs into another unit's."""
+_AGAIN = 2
+"""How often we ask again because of that."""
 _WORTH_SLEEPING = 2
 """Missing characters from which on it pays not to wake for each."""
 
@@ -51,6 +61,7 @@ class RtuLink:
         self._silence = modbus.silence(line.baud, line.character)
         self._port: SerialPort | None = None
         self._free = 0  # when the next frame may begin
+        self._asked = 0  # when the last request was sent
         self._late_until: dict[int, int] = {}  # by unit: until when an answer given up may come
         self._given_up: dict[
             int, dict[bytes, int]
@@ -84,23 +95,59 @@ class RtuLink:
         timeout: float | None = None,
         rest: float = 0.0,
     ) -> Sequence[int]:
-        """See `modbus_link.ModbusLink`. Waits out a late answer of the same unit first."""
+        """See `modbus_link.ModbusLink`. Waits out a late answer of the same unit first.
+
+        Asks again where another unit's late answer may have run into this one.
+        """
         request = modbus.read_request(unit, table, address, count)
         port = self._port
         if port is None:
             raise faults.not_open(self.where)
         wait = round((self.timeout if timeout is None else timeout) * _NS)
+        pause = max(0, round(rest * _NS) - self._silence)
         try:
-            if other := self._told_apart(request, table, address):
-                await self._ask(port, other, wait)
-                self._free += max(0, round(rest * _NS) - self._silence)
-            answer = await self._ask(port, request, wait)
+            return request.values(await self._unhurt(port, request, table, address, wait, pause))
         except LinkError as error:
             if error.code == "link.lost":
                 self.close()
             raise
-        self._free += max(0, round(rest * _NS) - self._silence)
-        return request.values(answer)
+
+    async def _unhurt(
+        self, port: SerialPort, request: Request, table: Table, address: int, wait: int, pause: int
+    ) -> bytes:
+        """The PDU of the answer; asked again where what other units owe us may have run into it."""
+        unit, begun = request.unit, monotonic_ns()
+        others = 0 if self._owes(unit, begun) else sum(self._owes(u, begun) for u in self._given_up)
+        for _ in range(min(others, _AGAIN)):
+            try:
+                return await self._exchange(port, request, table, address, wait, pause)
+            except CorruptError:
+                if self._asked < begun:
+                    raise  # the line was never silent
+                # What this unit said was destroyed or has passed. Should it be late as well, it is told apart.
+                self._late_until.pop(unit, None)
+        return await self._exchange(port, request, table, address, wait, pause)
+
+    def _owes(self, unit: int, now: int) -> bool:
+        """Whether a late answer of this unit may come any moment."""
+        since = now - round(_OWED * self.late * _NS)
+        return any(at > since for at in self._given_up.get(unit, {}).values())
+
+    def _is_late(self, buffer: bytes, unit: int) -> bool:
+        """Whether this is what another than `unit` owed us, and nothing else."""
+        other = buffer[0]
+        return other != unit and modbus.sound(buffer) and self._owes(other, monotonic_ns())
+
+    async def _exchange(
+        self, port: SerialPort, request: Request, table: Table, address: int, wait: int, pause: int
+    ) -> bytes:
+        """The PDU of the answer to `request`, and to no other. `pause`: what the unit wants beyond the silence."""
+        if other := self._told_apart(request, table, address):
+            await self._ask(port, other, wait)
+            self._free += pause
+        answer = await self._ask(port, request, wait)
+        self._free += pause
+        return answer
 
     def _told_apart(self, request: Request, table: Table, address: int) -> Request | None:
         """Where an answer like the one to `request` may still come: a request whose answer looks different."""
@@ -121,7 +168,7 @@ class RtuLink:
         """Send a request when the line is silent: the PDU of its answer."""
         unit = request.unit
         await self._fall_silent(port, unit)
-        sent = await port.send(request.frame)
+        self._asked = sent = await port.send(request.frame)
         self._free = sent + self._silence
         # Until the answer is here, whatever ends this wait leaves a late answer behind.
         self._late_until[unit] = sent + round(self.late * _NS)
@@ -159,7 +206,8 @@ class RtuLink:
         """Wait until a frame (to `unit`) may begin; what comes in meanwhile is nobody's."""
         if unit is not None and (late := self._late_until.get(unit, 0)) > monotonic_ns():
             await port.until(late)
-        patience = max(monotonic_ns(), self._free) + _PATIENCE
+        longest = max(_PATIENCE, _LONGEST_FRAME * self._line.character)
+        patience = max(monotonic_ns(), self._free) + longest
         while True:
             await port.until(self._free)
             noise = port.drain()
@@ -193,7 +241,7 @@ class RtuLink:
                 deadline = min(deadline, now + max(self._silence, _ADAPTER))
             if look.missing >= _WORTH_SLEEPING:
                 await port.until(min(deadline, now + look.missing * character))
-        if not buffer:
+        if not buffer or self._is_late(buffer, request.unit):
             raise faults.no_answer(f"{self.where}: {request}", wait / _NS)
         if damaged:
             del self._late_until[request.unit]
