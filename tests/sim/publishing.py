@@ -12,7 +12,7 @@ from hwsim.demo.bench import GATEWAY, HUB_ID, Bench, free_port
 from sim.chain import FAST, need_broker, wait_until
 
 GROUP = "harbour"
-OTA = '\n[ota]\ngroup = "harbour"\nurl = "https://localhost:{ota_port}"\nevery = "10s"\ntrial = "20s"\n'
+OTA = '\n[ota]\ngroup = "harbour"\nurl = "https://localhost:{ota_port}"\nevery = "10s"\ntrial = "30s"\n'
 
 
 class PublishingBench(Bench):

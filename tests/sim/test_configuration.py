@@ -112,7 +112,7 @@ def test_a_daemon_killed_in_its_trial_comes_back_with_the_last_good(tmp_path: Pa
     with publishing(tmp_path) as bench:
         good = bench.site.replace('window = "2s"', 'window = "3s"')
         at_hub(bench, bench.roll_out(good), "confirmed")
-        slow = good.replace('trial = "20s"', 'trial = "150s"').replace("/rs485-1", "/rs485-9")
+        slow = good.replace('trial = "30s"', 'trial = "150s"').replace("/rs485-1", "/rs485-9")
         rollout = bench.roll_out(slow)
         wait_until(lambda: bench.configuration().get("state") == "trial", "the trial begins", 60)
         for _ in range(3):  # the first may still be the one that has just staged it
