@@ -69,8 +69,7 @@ async def listen(
         model=driver.model,
         period=driver.period,
         frames=frames,
-        # What begins and ends a time of listening is cut: one piece at each end is nobody's fault.
-        bad_frames=max(0, dropped - 1) if frames else 0,
+        bad_frames=dropped,
         bytes=len(heard),
         seconds=round(seconds, 1),
         other_model=other,
@@ -89,10 +88,11 @@ async def _frames(
             break
         piece = (await raw.exchange(b"", _PIECE, 0.0, 2000)).data
         heard += piece
-        before = framer.dropped
+        before, sound = framer.dropped, frames
         for frame in framer.feed(piece):
             frames += _decodes(driver, frame)
-        drops += framer.dropped > before
+        # What lies before the first sound frame is one that began before we listened.
+        drops += sound > 0 and framer.dropped > before
     return heard, frames, drops
 
 
