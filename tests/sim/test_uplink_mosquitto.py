@@ -88,6 +88,27 @@ async def test_publish_and_receive(material: Material, broker: Broker) -> None:
         await hub.close()
 
 
+async def test_a_descriptor_that_the_loop_has_given_up_is_a_lost_connection(
+    material: Material, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uvloop does that after an error on it; the next publish must not end the daemon."""
+
+    def given_up(*_: object) -> None:
+        raise RuntimeError("unable to perform operation; the handler is closed")
+
+    gateway = MqttTransport(address(material, broker))
+    await gateway.connect()
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio.get_running_loop(), "add_writer", given_up)
+        with pytest.raises(HubError) as lost:
+            await gateway.publish(f"lamppost/{GATEWAY}/up", b"early")
+        assert lost.value.code == "uplink.lost"
+    await gateway.close()
+    await gateway.connect()
+    assert await gateway.publish(f"lamppost/{GATEWAY}/up", b"again") is Ack.NOBODY
+    await gateway.close()
+
+
 async def test_what_is_urgent_passes_what_still_waits(material: Material, broker: Broker) -> None:
     gateway, hub = MqttTransport(address(material, broker)), Receiver(material, broker)
     await gateway.connect()

@@ -333,7 +333,7 @@ def rage(town: Town, count: int, choose: random.Random, tell: Callable[[str], No
     while len(town.faults) < count:
         if town.active() < 3:
             town.fault(choose.choice(choices), choose.uniform(0.1, 2.0))
-        time.sleep(choose.uniform(0.0, 1.0))
+        time.sleep(choose.uniform(0.0, 0.7))
         if town.broken:
             raise town.broken[0]
         if len(town.faults) % 50 == 0 and town.active():

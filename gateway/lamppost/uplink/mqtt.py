@@ -222,6 +222,8 @@ class _Connection:
         self._pending[sent.mid] = done
         if sent.rc != paho.MQTT_ERR_SUCCESS:
             self._fail(fault("uplink.lost", paho.error_string(sent.rc)))
+        elif self._lost is not None:
+            self._fail(self._lost)
 
     async def next_message(self) -> Incoming:
         """The oldest unread message; what arrived before a loss is still handed out."""
@@ -256,7 +258,10 @@ class _Connection:
         self._unwatch()
 
     def _on_want_write(self, _client: paho.Client, _user: Any, _sock: Any) -> None:
-        self._loop.add_writer(self._descriptor, self._writable)
+        try:
+            self._loop.add_writer(self._descriptor, self._writable)
+        except RuntimeError as error:  # uvloop has given the descriptor up, after an error on it
+            self._fail(fault("uplink.lost", str(error)))
 
     def _on_written(self, _client: paho.Client, _user: Any, _sock: Any) -> None:
         self._loop.remove_writer(self._descriptor)

@@ -47,7 +47,10 @@ def code_of(world: HubWorld, gateway: SealingGateway) -> str:
     return refused.value.code
 
 
-def test_a_server_that_restarts_is_waited_for(world: HubWorld, postgres: Postgres) -> None:
+def test_a_server_that_restarts_is_waited_for(
+    world: HubWorld, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lamppost_hub.postgres.PAUSE", 0.0)
     gateway = world.enrol()
     assert receipts(world, gateway) == [0]
     for how in (signal.SIGINT, signal.SIGQUIT):

@@ -81,7 +81,10 @@ async def test_what_does_not_fit_a_column_is_no_reason_to_stop(
     )
 
 
-async def test_a_server_that_is_down_is_waited_for(postgres: Postgres, sink: PostgresSink) -> None:
+async def test_a_server_that_is_down_is_waited_for(
+    postgres: Postgres, sink: PostgresSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lamppost_hub.postgres.PAUSE", 0.0)
     await sink.write(delivery(0))
     postgres.stop()
     try:
