@@ -34,7 +34,9 @@ _COUNTED = 8
 _TRAILING = 0.12
 """Seconds after an answer in which a second unit of the same id would begin its own."""
 _REPRESENTATIVES, _FEW = 2, 3
-_CONFIRM = 2
+_CONFIRM = 3
+_BUSY = 0.02
+"""Share of the time from which on others talk so much that a good answer at other settings may be chance."""
 _REST = 0.06
 """Seconds in which the rest of an answer comes, where the machine was too busy to take it in one piece."""
 _SOUND = ("good", "refused", "late")
@@ -92,6 +94,7 @@ class Examination:
         self._seen = [_Seen(unit, wait=plan.timeout) for unit in plan.units]
         self._line = plan.line
         self._counted: Counters | None = None
+        self._others_talk = False
 
     async def run(self, wanted: Sequence[str] = ()) -> Line:
         """Look; of the devices named in `wanted` more closely (all, without a name). Raises LinkError."""
@@ -119,6 +122,7 @@ class Examination:
             tested=True,
         )
         before = self._raw.counters()
+        self._others_talk = bool(found.frames) or share > _BUSY
         if share < BABBLE:
             await self._ask_all(wanted, before)
             line = await self._after(line)
@@ -167,7 +171,7 @@ class Examination:
         """Try other settings for those that were asked, did not answer, and are wanted."""
         silent = [s for s in some if s.trials and not s.answered and not s.swept]
         close = [s for s in silent if not wanted or s.plan.device in wanted]
-        if close:
+        if close and not self._others_talk:
             await self._sweep(close[:_REPRESENTATIVES])
             await self._use(self._plan.line)
 
