@@ -46,6 +46,7 @@ class Line:
         self._wire = Wire(baud, bits, **how)
         self._first = tuple(devices)
         self._terminal: Terminal | None = None
+        self._in_use = False
         self._changed = threading.Condition(threading.RLock())
         self._wake_out, self._wake_in = -1, -1
         self._thread: threading.Thread | None = None
@@ -221,6 +222,9 @@ class Line:
             self._wire.driver_wrote(said, time.monotonic(), speed)
         if arrived := self._wire.step(time.monotonic(), speed if opened else None):
             self._wire.stats.lost += len(arrived) - terminal.write(arrived)
+        if self._in_use and not opened:
+            terminal.free()
+        self._in_use = opened
         deadline = self._wire.deadline()
         if opened:
             return [self._wake_out, terminal.fd], deadline

@@ -25,19 +25,43 @@ class Terminal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.fd, other = pty.openpty()
+        self.fd, self._name = self._make()
+        self._poll = select.poll()
+        self._poll.register(self.fd, select.POLLIN)
+
+    def _make(self) -> tuple[int, str]:
+        """A new pty behind the path: our end, and the name of the other."""
+        fd, other = pty.openpty()
         tty.setraw(other)
         name = os.ttyname(other)
         # Once opened and closed, the kernel reports "hung up" until a driver opens the port.
         os.close(other)
-        os.set_blocking(self.fd, False)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(path.name + ".new")
+        os.set_blocking(fd, False)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        beside = self.path.with_name(self.path.name + ".new")
         beside.unlink(missing_ok=True)
         beside.symlink_to(name)
-        os.replace(beside, path)
-        self._poll = select.poll()
-        self._poll.register(self.fd, select.POLLIN)
+        os.replace(beside, self.path)
+        return fd, name
+
+    def free(self) -> None:
+        """A driver has left: let the next one in, even if it was killed while the port was its own (TIOCEXCL).
+
+        A real port forgets that with its last close; a pty keeps it and lets only root in. So there is a new one.
+        """
+        try:
+            other = os.open(self._name, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        except OSError:
+            if self.opened():
+                return  # the next one is there already
+            self._poll.unregister(self.fd)
+            os.close(self.fd)
+            self.fd, self._name = self._make()
+            self._poll.register(self.fd, select.POLLIN)
+        else:
+            with contextlib.suppress(OSError):
+                fcntl.ioctl(other, termios.TIOCNXCL)
+            os.close(other)
 
     def close(self) -> None:
         """The adapter is gone: the path vanishes, an open port is hung up."""
