@@ -15,6 +15,8 @@ from lamppost_drivers.checksum import crc16_arc
 _SHORTEST, _LONGEST = 4, 256
 _READS = (1, 2, 3, 4)
 _REQUEST = 8
+_GLITCH = 2
+"""Bytes that the switching of a driver may bring."""
 
 
 def crc(frame: bytes) -> bytes:
@@ -92,8 +94,8 @@ def judged(request: bytes, heard: Heard, line: str, timeout: float) -> Trial:
     late = heard.first if echo is False and heard.pieces else 0.0
     made = _Made(line, echo, zeros, wanted, heard, len(data))
     if not answers:
-        # Breaks are no answer, and a sound frame of somebody else is not this unit's.
-        silent = not found.rubbish.strip(b"\0")
+        # Breaks are no answer, nor a byte or two; and a sound frame of somebody else is not this unit's.
+        silent = len(found.rubbish) - zeros <= _GLITCH
         return made.trial("silent" if silent else "damaged", extra=[f.hex() for f in others])
     first, rest = answers[0], [f.hex() for f in answers[1:] + others]
     if len(found.rubbish) - zeros > 2:  # a glitch of a byte or two is the switching of a driver
