@@ -192,7 +192,9 @@ def fits(site: Site, identity: Identity | None, running: Site, state: Path) -> N
     """Whether a site may run on this gateway. Raises ConfigUnfit."""
     gateway = identity.gateway if identity else running.site.gateway
     hub = identity.hub if identity else running.site.hub
-    preflight.check(site, gateway=gateway, hub=hub, ring=state / "ring")
+    preflight.check(
+        site, gateway=gateway, hub=hub, rings=[state / name for name in ("ring", "ring-coarse")]
+    )
 
 
 def address(site: Site) -> str:
