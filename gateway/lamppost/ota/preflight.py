@@ -15,7 +15,10 @@ SPARE = 32 * 1024**2
 
 
 def check(site: Site, *, gateway: str, hub: str, rings: Sequence[Path]) -> None:
-    """`rings` are the folders that share `ring.size` on this card. Raises ConfigUnfit `ota.other-gateway`, `ota.other-hub`, `ota.disk-budget`."""
+    """`rings` are the folders that share `ring.size` on this card.
+
+    Raises ConfigUnfit `ota.other-gateway`, `ota.other-hub`, `ota.disk-budget`.
+    """
     if site.site.gateway != gateway:
         raise ConfigUnfit("ota.other-gateway", f"for {site.site.gateway}, this is {gateway}")
     if site.site.hub != hub:
