@@ -145,8 +145,8 @@ class RtuUnit(FaultyUnit, Device):
         if frame[0] != self.unit or (answer := self.respond(frame[1:-2], now)) is None:
             return
         delay, pdu = answer
-        self._busy_until = max(self._busy_until, now) + delay
-        delay = self._busy_until - now
+        delay += max(0.0, self._busy_until - now)
+        self._busy_until = now + delay
         reply = self._damaged(framed(self.unit, pdu))
         yield delay, reply
         if self.faults.hits("twice", self.seen):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,13 @@ RECORDED = [
 ]
 
 
+TIMES = itertools.count(0.0, 10.0)
+
+
 def ask(unit: RtuUnit, request: str) -> list[tuple[float, str]]:
-    body = bytes.fromhex(request)
-    return [(delay, said.hex()) for delay, said in unit.hear(framed(body[0], body[1:]), 0.0)]
+    """What it answers, asked ten seconds after the last time."""
+    body, now = bytes.fromhex(request), next(TIMES)
+    return [(delay, said.hex()) for delay, said in unit.hear(framed(body[0], body[1:]), now)]
 
 
 def said(unit: RtuUnit, request: str) -> str | None:
@@ -159,6 +164,14 @@ def test_faults_strike_every_nth_request() -> None:
     assert ask(unit, request) == []
     with pytest.raises(ValueError, match="no fault 'asleep'"):
         unit.faults.set(asleep=True)
+
+
+def test_one_request_after_another() -> None:
+    unit = RtuUnit(1, WORDS, delay=0.01)
+    unit.faults.set(late_every=2)
+    request = framed(1, bytes.fromhex("0300000001"))
+    delays = [next(iter(unit.hear(request, now)))[0] for now in (0.0, 1.0, 1.1, 9.0)]
+    assert delays == pytest.approx([0.01, 0.51, 0.42, 0.51])
 
 
 def test_late_answers_at_random_come_from_the_seed() -> None:
