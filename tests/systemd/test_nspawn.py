@@ -175,7 +175,7 @@ def test_the_unit_under_a_running_systemd(machine: Machine) -> None:
     status = ("/opt/lamppost/bin/lamppost", "status")
     wait_for(
         "a meter read through the unit's limits",
-        lambda: re.search(r"meter-main\s+rs485-1/1\s+ok", machine.run(*status)),
+        lambda: re.search(r"answer +1 of 1: meter-main", machine.run(*status)),
     )
     assert machine.shows("User") == "lamppost"
     before = machine.shows("MainPID")
