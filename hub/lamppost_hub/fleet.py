@@ -66,14 +66,17 @@ def look(database: Database, folder: HubFolder) -> Fleet:
         gateways=gateways,
         unknown=counters.get(UNKNOWN, {}),
         sink=_sink(folder),
-        queues={name: queue.backlog(name) for name in queue.sinks()}
-        | {
-            express_name(name): AlertQueue(database).backlog(express_name(name))
-            for name in queue.sinks()
-            if AlertQueue(database).backlog(express_name(name))
-        },
+        queues=_backlogs(queue, AlertQueue(database)),
         dead_letters=sum(letter.state == "parked" for letter in queue.dead_letters()),
     )
+
+
+def _backlogs(queue: Queue, express: AlertQueue) -> dict[str, int]:
+    """Batches that wait, by sink; alerts of a sink only where some wait."""
+    sinks = queue.sinks()
+    alerts = {express_name(name): express.backlog(express_name(name)) for name in sinks}
+    readings = {name: queue.backlog(name) for name in sinks}
+    return readings | {name: count for name, count in alerts.items() if count}
 
 
 def roll(database: Database, utc: int) -> list[dict[str, Any]]:

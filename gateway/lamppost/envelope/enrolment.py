@@ -1,13 +1,10 @@
 """The enrolment request: which gateway, its TLS certificate request, and the envelope key that signs for both.
 
-JSON, so that a person can read what is approved. The signature is a COSE_Sign1 with detached content over the
-deterministic CBOR of the other members.
+JSON, so that a person can read what is approved; signed as `members` says.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,8 +15,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from lamppost.envelope import codec, sign1
 from lamppost.envelope.keys import Signer
+from lamppost.envelope.members import check, prove
 from lamppost.envelope.public import PublicKey
 from lamppost.envelope.refusal import EnvelopeError
 from lamppost.envelope.seal import is_name
@@ -53,10 +50,7 @@ def write_request(gateway: str, csr_pem: str, signer: Signer, board: str = "") -
         "envelope_key": signer.public.pem(),
         "csr": csr_pem,
     }
-    proof = sign1.sign1(
-        signer, {sign1.CONTENT_TYPE: CONTENT_TYPE}, codec.encode(members), detached=True
-    )
-    members["signature"] = base64.b64encode(proof).decode("ascii")
+    members["signature"] = prove(members, CONTENT_TYPE, signer)
     return (json.dumps(members, indent=1) + "\n").encode()
 
 
@@ -103,23 +97,12 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_proof(members: Mapping[str, str], key: PublicKey) -> None:
+    signed = {name: members[name] for name in _SIGNED}
     try:
-        proof = base64.b64decode(members["signature"], validate=True)
-        signed = sign1.read_sign1(proof, receipt=True)
-        expected = {sign1.ALG, sign1.KID, sign1.CONTENT_TYPE}
-        if (
-            signed.payload is not None
-            or signed.unprotected
-            or signed.header.keys() != expected
-            or signed.header[sign1.CONTENT_TYPE] != CONTENT_TYPE
-        ):
-            raise _malformed("not the signature of an enrolment request")
-        signed.verify(key, codec.encode({name: members[name] for name in _SIGNED}))
-    except (binascii.Error, ValueError) as error:
-        raise _malformed("the signature is not base64, or a member is not UTF-8") from error
+        check(members["signature"], signed, CONTENT_TYPE, key)
+    except ValueError as error:
+        raise _malformed(f"its signature: {error}") from error
     except EnvelopeError as error:
-        if error.code == "enrolment.malformed":
-            raise
         raise EnvelopeError("enrolment.signature", str(error)) from error
 
 

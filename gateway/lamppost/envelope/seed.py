@@ -1,19 +1,16 @@
 """The seed of a gateway: the one small file that an installer puts on a card's boot partition, signed by the batch.
 
-TOML, so that a person can read it; the signature is a COSE_Sign1 with detached content over the deterministic CBOR of
-the other members, as an enrolment request has it. It is worthless once its token is spent.
+TOML, so that a person can read it; signed as `members` says. It is worthless once its token is spent.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import tomllib
 from dataclasses import dataclass
 from typing import Any
 
-from lamppost.envelope import codec, sign1
 from lamppost.envelope.keys import Signer
+from lamppost.envelope.members import check, prove
 from lamppost.envelope.public import PublicKey
 from lamppost.envelope.refusal import EnvelopeError
 from lamppost.envelope.seal import is_name
@@ -45,13 +42,11 @@ class Seed:
 def write_seed(seed: Seed, signer: Signer) -> bytes:
     """The seed as a file. Raises ValueError for a member that would not be read back."""
     members = _members(seed)
-    proof = sign1.sign1(
-        signer, {sign1.CONTENT_TYPE: CONTENT_TYPE}, codec.encode(members), detached=True
-    )
+    proof = prove(members, CONTENT_TYPE, signer)
     lines = ["# Lamppost: read once at the first boot, then removed. Do not edit: it is signed."]
     lines += [f"{name} = {_quoted(value)}" for name, value in members.items()]
     lines.append(f"batch_key = {_quoted(signer.public.pem())}")
-    lines.append(f'signature = "{base64.b64encode(proof).decode("ascii")}"')
+    lines.append(f'signature = "{proof}"')
     content = ("\n".join(lines) + "\n").encode()
     if read_seed(content) != (seed, signer.public):
         raise ValueError("a member of the seed is no text that TOML keeps")
@@ -67,12 +62,10 @@ def read_seed(data: bytes, trusted: PublicKey | None = None) -> tuple[Seed, Publ
     members = {name: found[name] for name in _TEXTS}
     try:
         key = PublicKey.from_pem(found["batch_key"])
-        proof = base64.b64decode(found["signature"], validate=True)
-        signed = sign1.read_sign1(proof, receipt=True)
-        if signed.payload is not None or signed.header.get(sign1.CONTENT_TYPE) != CONTENT_TYPE:
-            raise _refused("seed.malformed", "its signature is not one of a seed")
-        signed.verify(key, codec.encode(members))
-    except (EnvelopeError, ValueError, binascii.Error) as error:
+        check(found["signature"], members, CONTENT_TYPE, key)
+    except ValueError as error:
+        raise _refused("seed.malformed", str(error)) from error
+    except EnvelopeError as error:
         raise _refused("seed.signature", str(error)) from error
     if trusted is not None and key != trusted:
         raise _refused(

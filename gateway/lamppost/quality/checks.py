@@ -59,11 +59,6 @@ def _doubt(point: Point, value: float) -> Quality:
     return _AT_LIMIT
 
 
-def of_values(points: Iterable[Point], values: Values) -> tuple[Reading, ...]:
-    """Readings of all `points`, in their order; what the driver did not give is bad, `not_available`."""
-    return tuple([of_value(point, values.get(point.name)) for point in points])
-
-
 def absent(points: Iterable[Point], reason: Quality) -> tuple[Reading, ...]:
     """Readings without a value, all for one reason: the device is silent, the link is gone."""
     return tuple([Reading(point.name, None, reason) for point in points])

@@ -172,45 +172,10 @@ def serve(root: Path, host: str, port: int) -> None:
 
     Prints one line `ready URL` once it listens.
     """
-    import asyncio
-    import logging
-    import sys
-
+    from lamppost_hub.cli.serving import serve_until_stopped
     from lamppost_hub.clock import SystemClock
-    from lamppost_hub.est import EstServer
     from lamppost_hub.folder import HubFolder
-    from lamppost_hub.founding import DEVICE_ROOT, open_database
-    from lamppost_hub.publish.daily import beside
-    from lamppost_hub.publish.serving import Serving
-    from lamppost_hub.registration import Registration
-    from lamppost_hub.thread import DatabaseThread
-    from lamppost_hub.watchdog import notify
-    from lamppost_hub.web import Listener, Server
+    from lamppost_hub.front_door import enrolment
 
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s"
-    )
-    folder, clock, thread = HubFolder(root), SystemClock(), DatabaseThread()
-    name = folder.settings().host
-    database = open_database(folder)
-    listener = Listener(
-        host,
-        port,
-        folder.tls / "server.pem",
-        folder.tls / "server.key",
-        folder.ca / f"{DEVICE_ROOT}.pem",
-    )
-    est = EstServer(Registration(folder, database, clock), thread, clock)
-
-    def ready(at: int) -> None:
-        notify("READY=1")
-        click.echo(f"ready https://{name}:{at}")
-
-    configuration = Serving(folder.publish / "repository", database, thread)
-    server = Server(configuration.after(est.app.routes), listener, ready)
-    try:
-        asyncio.run(beside(server.run_here(), root, clock))
-    finally:
-        thread.close()
-        database.close()
-    click.echo("OK stopped")
+    folder, clock = HubFolder(root), SystemClock()
+    serve_until_stopped(folder, host, port, enrolment(folder, clock), clock)

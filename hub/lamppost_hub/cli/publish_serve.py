@@ -18,45 +18,13 @@ def serve(root: Path, host: str, port: int) -> None:
 
     `lamppost-hub enrol serve` does the same beside enrolment; this is for a machine of its own.
     """
-    import asyncio
-    import logging
-    import sys
-
+    from lamppost_hub.cli.serving import serve_until_stopped
     from lamppost_hub.clock import SystemClock
     from lamppost_hub.folder import HubFolder
-    from lamppost_hub.founding import DEVICE_ROOT, open_database
-    from lamppost_hub.publish import office
-    from lamppost_hub.publish.daily import beside
-    from lamppost_hub.publish.serving import Serving
-    from lamppost_hub.thread import DatabaseThread
-    from lamppost_hub.web import Listener, Server
+    from lamppost_hub.front_door import configuration
 
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s"
-    )
-    folder, clock = HubFolder(root), SystemClock()
-    with office.repository(root) as repo:
-        released = repo.released
-    database, thread = open_database(folder), DatabaseThread()
-    listener = Listener(
-        host,
-        port,
-        folder.tls / "server.pem",
-        folder.tls / "server.key",
-        folder.ca / f"{DEVICE_ROOT}.pem",
-    )
-    server = Server(
-        Serving(released, database, thread).app,
-        listener,
-        lambda found: click.echo(f"ready https://{host}:{found}"),
-    )
-
-    try:
-        asyncio.run(beside(server.run_here(), root, clock))
-    finally:
-        thread.close()
-        database.close()
-    click.echo("OK stopped")
+    folder = HubFolder(root)
+    serve_until_stopped(folder, host, port, configuration(folder), SystemClock())
 
 
 @click.command()

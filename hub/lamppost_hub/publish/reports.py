@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,8 +93,3 @@ def _text(said: Mapping[str, Any], key: str) -> str:
 def _number(said: Mapping[str, Any], key: str) -> int:
     value = said.get(key)
     return value if type(value) is int and value >= 0 else 0
-
-
-def by_gateway(found: Iterable[Report]) -> dict[str, Report]:
-    """For look-ups."""
-    return {report.gateway: report for report in found}

@@ -13,7 +13,6 @@ from lamppost.quality.checks import (
     against_past,
     lowered,
     of_value,
-    of_values,
 )
 from lamppost.quality.codes import STATUS_CODES, quality
 from lamppost_drivers.contract import Absent, Kind, Point
@@ -61,14 +60,6 @@ def test_a_value_is_kept_and_marked(point: Point, value: Scalar, reason: str) ->
 )
 def test_an_absent_value_is_bad(missing: Absent | None, reason: str) -> None:
     assert of_value(VOLTAGE, missing) == Reading("voltage", None, quality(reason))
-
-
-def test_every_point_gets_a_reading_and_strangers_none() -> None:
-    readings = of_values((VOLTAGE, HUMIDITY), {"voltage": 230.0, "stranger": 1.0})
-    assert [(r.point, r.quality.reason) for r in readings] == [
-        ("voltage", "good"),
-        ("humidity", "not_available"),
-    ]
 
 
 def test_absent_marks_all() -> None:

@@ -46,8 +46,3 @@ def readings(register: Register, words: Sequence[int]) -> dict[str, float]:
         value = number * register.scale + register.offset
         found[name] = round(value, 3) if math.isfinite(value) and abs(value) < 1e12 else 0.0
     return found
-
-
-def plausible(value: float, low: float, high: float) -> bool:
-    """Whether it can be."""
-    return low <= value <= high
