@@ -15,13 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-import orjson
-
 from lamppost.envelope.seal import SignerRecord, open_body
 from lamppost.errors import HubError, LamppostError, StoreError
 from lamppost_hub.backoff import Backoff
 from lamppost_hub.clock import Clock
-from lamppost_hub.delivery import Delivery
+from lamppost_hub.delivery import Delivery, Payload
 from lamppost_hub.queue import LEASE, Queue, Queued
 from lamppost_hub.recent import Recent
 from lamppost_hub.sinks import Sink
@@ -42,7 +40,7 @@ class Archive:
     recent: Recent = field(default_factory=Recent)
 
     def delivery(self, queued: Queued) -> Delivery:
-        """Verify the archived body once more, decompress and decode it.
+        """Verify the archived body once more and decompress it; what it says is decoded by the sinks that ask.
 
         Raises EnvelopeError where the archive is damaged, HubError `sink.payload` where a gateway signed something
         that is no JSON array of objects.
@@ -50,14 +48,6 @@ class Archive:
         payload = self.recent.get(sha256(queued.body).digest())
         if payload is None:
             payload = open_body(queued.body, aud=self.hub, signer_of=self.signer_of).payload
-        try:
-            entities = orjson.loads(payload)
-        except orjson.JSONDecodeError as error:
-            raise _bad_payload(str(error)) from error
-        if not isinstance(entities, list) or not all(
-            isinstance(entity, dict) for entity in entities
-        ):
-            raise _bad_payload("not an array of objects")
         return Delivery(
             gateway=queued.gateway,
             epoch=queued.epoch,
@@ -65,7 +55,7 @@ class Archive:
             span_first=queued.first,
             span_last=queued.first + queued.count - 1,
             received_ns=queued.received,
-            entities=entities,
+            content=Payload(payload),
         )
 
 
@@ -253,11 +243,3 @@ class Forwarder:
                 await self._thread.call(self._queue.unpark, self.name, queued.position)
             moved = moved or offered is not Offered.LATER
         return moved
-
-
-def _bad_payload(why: str) -> HubError:
-    return HubError(
-        f"the payload is refused: {why}",
-        code="sink.payload",
-        hint="a gateway signed what is no NGSI-LD batch: look at its version",
-    )

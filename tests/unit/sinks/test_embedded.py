@@ -51,7 +51,7 @@ async def test_readings_left_as_long_windows_are_counted(tmp_path: Path) -> None
         found = delivery(seq, gateway=gateway)
         first, last = found.span_first, found.span_last
         mark = reduced_entities(gateway, "e1", [(first, last, READINGS, 900 * 10**9)])
-        await sink.write(dataclasses.replace(found, entities=found.entities + mark))
+        await sink.write(dataclasses.replace(found, content=found.entities + mark))
     await sink.close()
     with EmbeddedStore.open(path) as store:
         assert (store.reduced(), store.reduced("gw-2")) == (3 * READINGS, READINGS)
