@@ -1,6 +1,7 @@
 """`lamppost-sim`: simulated cabinets for a gateway on the same machine.
 
 lamppost-sim run FILE.toml [--at FOLDER] [--for 5min]     a scenario, with the site file that fits it
+lamppost-sim tell unplug rs485-1 [--at FOLDER]            do something to a cabinet that runs
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from pathlib import Path
 from hwsim.cabinet import Cabinet, SiteFileError
 from hwsim.preload import PreloadError, environment
 from hwsim.site import Script, seconds_of, serve
+from hwsim.tell import add as add_tell
+from hwsim.tell import tell
 
 BOARD = {"RPI_LGPIO_REVISION": "c03114", "RPI_LGPIO_CHIP": "0"}
 """rpi-lgpio asks which board it runs on; this is a Raspberry Pi 4."""
@@ -23,6 +26,8 @@ BOARD = {"RPI_LGPIO_REVISION": "c03114", "RPI_LGPIO_CHIP": "0"}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the console script: 0 when ended, 2 where a file cannot be played."""
     given = _parser().parse_args(arguments)
+    if given.what == "tell":
+        return tell(given.do, given.words, given.at)
     try:
         return _run(given.file, given.at or Path(f"sim-{given.file.stem}"), given.seconds)
     except (OSError, ValueError, PreloadError) as error:
@@ -37,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("file", type=Path)
     made.add_argument("--at", type=Path, help="folder of the device paths, made if needed")
     made.add_argument("--for", dest="seconds", type=_span, help="how long, such as 5min")
+    add_tell(words)
     return parser
 
 

@@ -120,6 +120,8 @@ class Bench:
         self.site_file = folder / "site.toml"
         self.port = free_port()
         self.sinks: tuple[str, ...] = ()
+        self.apart = False
+        """Whether a Ctrl-C is for the caller alone, who then ends the parts in their order."""
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def prepare(self, site: str = SITE, cabinet: Path = CABINET) -> None:
@@ -135,9 +137,12 @@ class Bench:
         shutil.copy(cabinet, self.folder / "cabinet.toml")
 
     def technician(self) -> Path:
-        """A file to be sourced: with it `lamppost` speaks to this gateway."""
+        """A file to be sourced: with it `lamppost` speaks to this gateway, and `lamppost-sim tell` to its cabinet."""
         path = self.folder / "technician.env"
-        where = {"SOCKET": self.control, "STATE": self.gateway_state, "SITE": self.site_file}
+        where = {
+            "SOCKET": self.control, "STATE": self.gateway_state, "SITE": self.site_file,
+            "SIM": self.cabinet_control,
+        }  # fmt: skip
         path.write_text("".join(f"export LAMPPOST_{k}={v}\n" for k, v in where.items()))
         return path
 
@@ -238,6 +243,7 @@ class Bench:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=_environment(),
+                process_group=0 if self.apart else None,
             )
 
     def _await(self, name: str, ready: Any, timeout: float = 30.0) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from math import isinf
 from typing import Any
 
 from rich.console import Console, Group
@@ -54,15 +55,17 @@ class Screen:
 
     def note(self, words: str) -> None:
         """A step before or after the story."""
-        (self._live.console.print if self._live else self._print)(words)
+        if self._live:
+            self._live.console.print(words, soft_wrap=True)
+        else:
+            self._print(words)
 
     def _print(self, words: str) -> None:
         print(words, file=sys.stderr, flush=True)
 
 
 def _picture(story: Story, gateway: Mapping[str, Any], hub: Mapping[str, Any]) -> Group:
-    left = max(0.0, story.seconds - story.elapsed)
-    title = Text(f"Lamppost demo   {story.elapsed:4.0f} s, {left:.0f} s to go", style="bold")
+    title = Text(f"Lamppost demo   {story.elapsed:4.0f} s, {_end(story)}", style="bold")
     now = Text("Now     " + story.now, style="bold yellow")
     rows: list[Table | Text] = [
         title,
@@ -73,6 +76,12 @@ def _picture(story: Story, gateway: Mapping[str, Any], hub: Mapping[str, Any]) -
         now,
     ]
     return Group(*rows)
+
+
+def _end(story: Story) -> str:
+    if isinf(story.seconds):
+        return "Ctrl-C ends it"
+    return f"{max(0.0, story.seconds - story.elapsed):.0f} s to go"
 
 
 def _devices(gateway: Mapping[str, Any]) -> Table:

@@ -1,4 +1,7 @@
-"""What happens during the demo, and when: an outage of the broker and a pulled cable, told in words."""
+"""What happens during the demo, and when: an outage of the broker and a pulled cable, told in words.
+
+With `hold` nothing happens by itself: whoever watches pulls the cables.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from dataclasses import dataclass, field
 from hwsim.demo.bench import Bench
 
 CABLE = "rs485-1"
+Scene = tuple[float, Callable[[], None]]
 
 
 @dataclass
@@ -17,6 +21,7 @@ class Story:
 
     bench: Bench
     seconds: float
+    hold: bool = False
     began: float = field(default_factory=time.monotonic)
     now: str = "everything is up: readings travel to the hub"
     outage_seconds: float = 0.0
@@ -25,17 +30,19 @@ class Story:
     _broken: float = 0.0
 
     def __post_init__(self) -> None:
-        n = self.seconds
-        self._scenes: Iterator[tuple[float, Callable[[], None]]] = iter(
-            [
-                (0.25 * n, self._stop_broker),
-                (0.505 * n, self._start_broker),
-                (0.65 * n, self._pull_cable),
-                (0.80 * n, self._plug_cable),
-                (0.90 * n, self._settle_down),
-            ]
-        )
+        if self.hold:
+            self.now = "nothing fails by itself: it is your turn, in a second terminal"
+        self._scenes: Iterator[Scene] = iter([] if self.hold else self._plot(self.seconds))
         self._next = next(self._scenes, None)
+
+    def _plot(self, n: float) -> list[Scene]:
+        return [
+            (0.25 * n, self._stop_broker),
+            (0.505 * n, self._start_broker),
+            (0.65 * n, self._pull_cable),
+            (0.80 * n, self._plug_cable),
+            (0.90 * n, self._settle_down),
+        ]
 
     @property
     def elapsed(self) -> float:

@@ -46,7 +46,6 @@ class Verdict:
         """The closing line."""
         counts = (
             f"{self.stored} readings stored, {self.delivered} delivered, {self.lost} lost, "
-            f"{self.duplicates} doubled, {self.receipts_verified} receipts verified "
-            f"through {self.outage_seconds:.0f} s of outage"
+            f"{self.duplicates} doubled, {self.outage_seconds:.0f} s outage"
         )
-        return f"OK {counts}" if self.ok else f"PROBLEM {counts}; look at the logs: --keep FOLDER"
+        return f"OK {counts}" if self.ok else f"PROBLEM {counts}"
