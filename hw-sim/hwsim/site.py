@@ -39,7 +39,7 @@ class Control:
             do = self.words()[request.pop("do")]
             return {"ok": True, **(do(**request) or {})}
         except (SiteFileError, ValueError, TypeError, AttributeError) as error:
-            return {"ok": False, "error": str(error)}
+            return {"ok": False, "error": str(error).removeprefix("Control.")}
         except KeyError as error:
             return {
                 "ok": False,
