@@ -22,7 +22,8 @@ from hwsim.terminal import Terminal
 from hwsim.wire import Stats, Wire
 
 _PR_SET_TIMERSLACK = 29
-_SPIN = 0.00006
+_SPIN = 0.0001
+"""Seconds before something is due from which on the line waits for it awake."""
 _CLOSED_POLL = 0.01
 
 
@@ -215,11 +216,13 @@ class Line:
         if terminal is None:
             self._wire.step(now, None)
             return [self._wake_out], self._wire.deadline()
+        said, heard = terminal.read(), time.monotonic()
         opened = terminal.opened()
         speed, self._wire.driver_form = terminal.settings()
-        if said := terminal.read():
+        if said:
             # The moment after reading: a gap may be measured too long, never too short.
-            self._wire.driver_wrote(said, time.monotonic(), speed)
+            self._wire.driver_wrote(said, heard, speed)
+        self._spin()
         if arrived := self._wire.step(time.monotonic(), speed if opened else None):
             self._wire.stats.lost += len(arrived) - terminal.write(arrived)
         if self._in_use and not opened:
@@ -242,8 +245,13 @@ class Line:
             if ready:
                 self._drain(ready)
                 return
-        while deadline is not None and time.monotonic() < deadline:
-            pass
+
+    def _spin(self) -> None:
+        """Wait for what is due in a moment here, where nothing else stands between that moment and its bytes."""
+        due = self._wire.deadline()
+        if due is not None and due - time.monotonic() < _SPIN:
+            while time.monotonic() < due:
+                pass
 
     def _drain(self, ready: list[int]) -> None:
         if self._wake_out in ready:

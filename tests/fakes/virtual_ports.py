@@ -66,6 +66,7 @@ class VirtualPort:
     ) -> None:
         self.path = path
         self.line = how
+        self.heard = 0
         self._on = line
         self._clock = clock
         line.wire.driver_form = f"{how.data_bits}{how.parity}{how.stop_bits}"
@@ -102,7 +103,10 @@ class VirtualPort:
 
     def drain(self) -> bytes:
         self._there()
-        return self._on.wire.step(self._clock.monotonic(), self.line.baud)
+        data = self._on.wire.step(self._clock.monotonic(), self.line.baud)
+        if data:
+            self.heard = round(self._clock.monotonic() * 1e9)
+        return data
 
     async def until(self, ns: int) -> None:
         await self._clock.sleep_until(ns / 1e9)

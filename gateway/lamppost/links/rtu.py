@@ -213,9 +213,9 @@ class RtuLink:
             noise = port.drain()
             if not noise:
                 return
-            # Nobody knows when these came: the silence begins now.
+            # Nobody knows when these came: the silence begins with their reading.
             self.stray += len(noise)
-            self._free = monotonic_ns() + self._silence
+            self._free = port.heard + self._silence
             if self._free > patience:
                 raise faults.corrupt(f"{self.where}: never silent", noise, ended=True)
 
@@ -223,7 +223,7 @@ class RtuLink:
         """The PDU of the answer. `deadline` is for its first byte; the rest has the time that its length takes."""
         buffer, damaged, character, first = b"", False, self._line.character, 0
         while chunk := await port.receive(deadline):
-            now = monotonic_ns()
+            now = port.heard
             self._free = now + self._silence
             if not buffer:
                 first = now - (deadline - wait)

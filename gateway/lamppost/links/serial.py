@@ -56,7 +56,10 @@ class SerialPort:
     def __init__(self, port: serial.Serial, path: Path, line: LineSettings, locks: Path) -> None:
         self.path = path
         self.line = line
+        self.heard = 0
+        """When bytes were read last: the last of them had come by then."""
         self._port = port
+        self._unread = b""
         self._fd: int = port.fileno()
         self._loop = asyncio.get_running_loop()
         self._alarm = Alarm()
@@ -136,12 +139,16 @@ class SerialPort:
 
     def drain(self) -> bytes:
         """What has come in, without waiting."""
+        if self._unread:
+            data, self._unread = self._unread, b""
+            return data
         try:
             data = os.read(self._descriptor(), _CHUNK)
         except BlockingIOError:
             return b""
         except OSError as why:
             raise faults.lost(str(self.path), why.strerror) from None
+        self.heard = monotonic_ns()
         if not data and self._poll.poll(0):
             raise faults.lost(str(self.path))
         return data
@@ -151,7 +158,7 @@ class SerialPort:
         return counters.read(self._descriptor())
 
     async def until(self, ns: int) -> None:
-        """Wait, to about 0.1 ms, without listening."""
+        """Wait until this moment and hardly longer, without listening."""
         await self._alarm.until(ns)
 
     def _descriptor(self) -> int:
@@ -163,13 +170,19 @@ class SerialPort:
         """Return when there may be bytes, or after about so many seconds."""
         woken = self._loop.create_future()
         timer = self._loop.call_later(seconds, _wake, woken)
-        self._loop.add_reader(self._fd, _wake, woken)
+        self._loop.add_reader(self._fd, self._hear, woken)
         try:
             await woken
         finally:
             timer.cancel()
             if self._fd >= 0:
                 self._loop.remove_reader(self._fd)
+
+    def _hear(self, woken: asyncio.Future[None]) -> None:
+        """Read at once: a silence is counted from here, and the waiter's turn may be a while off."""
+        with contextlib.suppress(LinkError):  # the waiter will see for itself
+            self._unread = self.drain()
+        _wake(woken)
 
     async def _writable(self) -> None:
         woken = self._loop.create_future()

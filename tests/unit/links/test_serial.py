@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import errno
 import os
 import termios
@@ -11,9 +13,11 @@ import pytest
 import serial
 
 from hwsim.line import Line
+from lamppost.clock import monotonic_ns
 from lamppost.errors import LinkError
+from lamppost.links.alarm import Alarm
 from lamppost.links.rtu import RtuLink
-from lamppost.links.serial import LineSettings, SerialLink
+from lamppost.links.serial import LineSettings, SerialLink, SerialPort
 
 
 @pytest.mark.parametrize(
@@ -106,3 +110,33 @@ async def test_an_adapter_that_comes_back_under_another_name(tmp_path: Path) -> 
         second.inject(b"two")
         assert await link.exchange(b"", 5.0, 3) == b"two"
         link.close()
+
+
+async def test_what_was_read_for_a_wait_that_is_cancelled_is_there_for_the_next(
+    tmp_path: Path,
+) -> None:
+    with Line(tmp_path / "tty", 9600) as line:
+        port = SerialPort.open(tmp_path / "tty", LineSettings(), locks=tmp_path)
+        waiting = asyncio.create_task(port.receive(monotonic_ns() + 60 * 10**9))
+        await asyncio.sleep(0)
+        line.inject(b"abc")
+        while not port.heard:
+            await asyncio.sleep(0)  # in the loop's turn between the reading and the waiter
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert await port.gather(monotonic_ns() + 60 * 10**9, 10**9, 3) == b"abc"
+        port.close()
+
+
+async def test_an_alarm_rings_early_for_nobody() -> None:
+    """Whatever it has learnt of its own delay, and after waits that were cancelled."""
+    alarm = Alarm()
+    for n in range(200):
+        due = monotonic_ns() + 1000 * n
+        await alarm.until(due)
+        assert monotonic_ns() >= due
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0):
+                await alarm.until(monotonic_ns() + 500_000)
+    alarm.close()
