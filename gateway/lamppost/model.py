@@ -1,10 +1,15 @@
-"""The words of the pipeline as values: frozen, slotted, without I/O and without a clock."""
+"""The words of the pipeline as values: frozen, slotted, without I/O and without a clock.
+
+What there is one of for every reading is a msgspec Struct, which is made in a tenth of a frozen dataclass's time.
+"""
 
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 Scalar: TypeAlias = float | int | bool | str
 
@@ -47,8 +52,7 @@ class Instant:
     ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """One point's value and quality. A bad reading keeps its value if it had one: the evidence stays."""
 
     point: str
@@ -86,8 +90,7 @@ class Gap:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Struct, frozen=True):
     """A closed event-time interval of one point.
 
     `start` and `end` bound the interval in UTC nanoseconds, `observed` is the time of its newest sample.

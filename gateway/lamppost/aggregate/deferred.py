@@ -7,8 +7,10 @@ them; what they add up to is handed on from batch to batch until the window has 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any
+
+from msgspec.structs import asdict, replace
 
 from lamppost.model import GOOD, Quality, Severity, TimeQuality, Window
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from msgspec import structs
+
 from lamppost.model import Window
 from lamppost.ngsild import vocabulary as v
 from lamppost.ngsild.normalized import Entity, prop
@@ -49,7 +51,7 @@ class Personal:
         ):
             last = None
         if name is None or not _IDENTITY.isdisjoint(window.point.split(".")):
-            return replace(
+            return structs.replace(
                 window,
                 device=name or "p-gone",
                 last=None,
@@ -58,7 +60,7 @@ class Personal:
                 high=None,
                 delta=None,
             )
-        return replace(window, device=name, last=last)
+        return structs.replace(window, device=name, last=last)
 
     def placeless(self, entities: list[Entity]) -> list[Entity]:
         """The same entities, those of personal devices without a location."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from typing import Any
 
@@ -10,6 +9,7 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from fakes.windows import MINUTE, NO_RESPONSE, SECOND, START, counter, gauge, plan, silent
 from lamppost.aggregate import Carry, Timed, reduce_windows
@@ -96,7 +96,7 @@ def test_a_counter_has_its_stand_and_what_it_counted() -> None:
 
 def test_phases_make_one_object_and_keep_their_own_counts() -> None:
     points = tuple((f"voltage.l{n}", "V") for n in "123")
-    late = dataclasses.replace(gauge("voltage.l3", 232.0), observed=START + 40 * SECOND, good=41)
+    late = structs.replace(gauge("voltage.l3", 232.0), observed=START + 40 * SECOND, good=41)
     windows = [gauge("voltage.l2", 231.0), late, gauge("voltage.l1", 230.0)]
     (entity,) = entities_of(windows, plan(*points))
     attribute = entity[ENERGY + "phaseVoltage"]
@@ -127,7 +127,7 @@ def test_a_bad_window_sends_quality_and_time_and_no_value() -> None:
 
 
 def test_uncertain_and_bad_readings_of_a_window_are_counted_beside_the_whole() -> None:
-    window = dataclasses.replace(
+    window = structs.replace(
         gauge("pm25", 9.0),
         quality=Quality(Severity.UNCERTAIN, "out_of_range"),
         good=50,
@@ -194,7 +194,7 @@ def test_trap_frost_on_battery_and_panels(name: str) -> None:
 
 @pytest.mark.parametrize(("given_", "sent"), [(271.0, 271.0), (-89.0, 271.0), (360.0, 0.0)])
 def test_trap_wind_direction_is_0_to_360_and_no_mean(given_: float, sent: float) -> None:
-    window = dataclasses.replace(gauge("wind_direction", 180.0), last=given_)
+    window = structs.replace(gauge("wind_direction", 180.0), last=given_)
     attribute = one(window, ("wind_direction", "deg"))[WEATHER + "windDirection"]
     assert attribute["value"] == sent
     assert OWN + "min" not in attribute
@@ -220,7 +220,7 @@ def test_trap_a_water_meter_counts_whole_litres() -> None:
 
 
 def test_a_value_that_the_schema_forbids_is_generic_for_that_window() -> None:
-    below = dataclasses.replace(gauge("level", -0.02), start=START + MINUTE, end=START + 2 * MINUTE)
+    below = structs.replace(gauge("level", -0.02), start=START + MINUTE, end=START + 2 * MINUTE)
     entities = entities_of([gauge("level", 1.0), below], plan(("level", "mm")))
     assert [e["type"].rsplit("/", 1)[1] for e in entities] == ["WaterObserved", "DeviceMeasurement"]
     assert entities[0][AIR + "waterLevel"]["value"] == 0.001
@@ -275,7 +275,7 @@ def test_rain_is_what_fell_in_the_window() -> None:
 def test_one_entity_for_each_window_and_window_length() -> None:
     site = plan(("pm25", "ug/m3"))
     next_ = gauge("pm25", 2.0, start=START + MINUTE)
-    coarse = dataclasses.replace(gauge("pm25", 3.0), end=START + 15 * MINUTE)
+    coarse = structs.replace(gauge("pm25", 3.0), end=START + 15 * MINUTE)
     entities = entities_of([gauge("pm25", 1.0), next_, coarse, gauge("pm25", 4.0)], site)
     assert [e[AIR + "pm25"]["value"] for e in entities] == [1.0, 2.0, 3.0, 4.0]
     assert len({e["id"] for e in entities}) == 1
