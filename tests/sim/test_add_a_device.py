@@ -60,7 +60,7 @@ def running(words: list[str], folder: Path) -> Iterator[None]:
 def test_every_command_of_the_page_in_its_order(tmp_path: Path) -> None:
     (site,) = re.findall(r"```toml\n(.*?)```", STEPS, re.DOTALL)
     (tmp_path / "site.toml").write_text(re.sub(r"(?m)^   ", "", site))
-    *quick, meter, check, run, status = commands()
+    *quick, meter, check, run, status, read = commands()
     assert (meter[1:3], run[1], status[1]) == (["device", "sim"], "run", "status")
     for words in quick:
         code, said = called(words, tmp_path)
@@ -69,11 +69,14 @@ def test_every_command_of_the_page_in_its_order(tmp_path: Path) -> None:
         assert max(map(len, said.splitlines()), default=0) <= 80
     with running(meter, tmp_path):
         code, said = called(check, tmp_path)
-        assert (code, said) == (0, "OK site.toml: 1 links, 1 devices\n")
+        assert (code, said) == (0, "OK site.toml: 1 link, 1 device\n")
         with running(run, tmp_path):
             deadline = time.monotonic() + 25
             while not re.search(r"(?s)ring +[1-9].*answer +1 of 1: meter", said):
                 assert time.monotonic() < deadline, said + (tmp_path / "log").read_text()
                 time.sleep(0.3)  # another process starts
                 _, said = called(status, tmp_path)
+            code, values = called(read, tmp_path)
+            assert code == 0
+            assert re.search(r"voltage.l1 +230\.2 V", values)
     assert "PROBLEM " in said.splitlines()[-1], "no hub: the page says so"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from pathlib import Path
 
 import click
@@ -38,7 +39,7 @@ def check(files: tuple[Path, ...], as_json: bool) -> None:
         words = ""
         try:
             found, _ = site_file.read(file)
-            words = f"{len(found.link)} links, {len(found.device)} devices"
+            words = f"{_count(found.link, 'link')}, {_count(found.device, 'device')}"
         except SiteInvalid as refused:
             problems = refused.problems
         bad = bad or bool(problems)
@@ -55,6 +56,10 @@ def check(files: tuple[Path, ...], as_json: bool) -> None:
             click.echo(f"OK {file}: {words}")
     if bad:
         raise SystemExit(EXIT_CONFIG)
+
+
+def _count(what: Sized, name: str) -> str:
+    return f"{len(what)} {name}{'s' * (len(what) != 1)}"
 
 
 def _answer(file: Path, problems: object) -> dict[str, object]:

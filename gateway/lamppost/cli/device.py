@@ -59,7 +59,8 @@ def search(text: str, maps: Path, as_json: bool) -> None:
         for each in brief:
             click.echo(f"{each['model']:20} {', '.join(each['products'])}"[: columns()])
         if found:
-            click.echo(f"OK {len(found)} models; see one: lamppost device show {found[0]['model']}")
+            count = f"{len(found)} model{'s' * (len(found) != 1)}"
+            click.echo(f"OK {count}; see one: lamppost device show {found[0]['model']}")
         else:
             click.echo(f"PROBLEM no model for {text[:30]!r}; add it: lamppost device new MODEL")
     if not found:
@@ -117,6 +118,17 @@ def new(model: str, out: Path | None, as_json: bool) -> None:
         click.echo(f"OK wrote {file}; next: lamppost device lint {file}")
 
 
+def _where_points_are(driver: Driver) -> list[str]:
+    """For bytes that were given as registers from another address than theirs."""
+    from lamppost_drivers.contract import RegisterMap
+
+    if not isinstance(driver, RegisterMap):
+        return []
+    first = min(driver.registers, key=lambda register: register.address)
+    last = max(register.address + register.words - 1 for register in driver.registers)
+    return [f"the points of {driver.model} are in registers {first.address} to {last}"]
+
+
 @command.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @_json_option("lamppost.device-lint/1")
@@ -127,6 +139,9 @@ def lint(files: tuple[Path, ...], as_json: bool) -> None:
 
     found: list[str] = []
     for file in files:
+        if file.suffix == ".py":
+            found.append(f"{file}: a driver in Python: install it, then selftest its model")
+            continue
         try:
             with file.open("rb") as opened:
                 found += problems(opened.read(LIMIT + 1), file.name)
@@ -175,7 +190,7 @@ def decode(model: str | None, bytes_: str | None, at: int | None, request: str |
     aux = {"start": at, "request_hex": request}
     row = {
         "id": model,
-        "model": _driver(model, maps).model,
+        "model": (driver := _driver(model, maps)).model,
         "input_hex": bytes_,
         "key_hex": key,
         "aux": {name: value for name, value in aux.items() if value is not None},
@@ -184,7 +199,7 @@ def decode(model: str | None, bytes_: str | None, at: int | None, request: str |
     if as_json:
         _print({"schema": "lamppost.device-decode/1", "ok": bool(found.get("readings")), **found})
     else:
-        _say_decoded(found)
+        _say_decoded(found, driver)
     if not found.get("readings"):
         raise SystemExit(1)
 
@@ -206,12 +221,21 @@ def _decode_rows(vectors: Any, maps: Path) -> None:
     sys.stdout.flush()
 
 
-def _say_decoded(found: dict[str, Any]) -> None:
+def _say_decoded(found: dict[str, Any], driver: Driver) -> None:
+    if found.get("refused") == "device.no-address":
+        for line in _where_points_are(driver):
+            click.echo(line)
+        click.echo(
+            "PROBLEM device.no-address: name the first register of HEX: --at N; or --request HEX"
+        )
+        return
     if "refused" in found:
         click.echo(f"PROBLEM {found['refused']}: {found['why']}")
         return
     rows = found["readings"]
     if not rows:
+        for line in _where_points_are(driver):
+            click.echo(line)
         click.echo(
             "PROBLEM none of the model's points is in these bytes; see: lamppost device show"
         )

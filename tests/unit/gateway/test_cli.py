@@ -61,7 +61,7 @@ def test_a_good_site_ends_with_ok(capsys: pytest.CaptureFixture[str], tmp_path: 
         '[[link]]\nname = "u"\nkind = "serial"\nport = "/dev/ttyAMA0"\n'
         '[[device]]\nname = "air"\nmodel = "pms5003"\nlink = "u"\n'
     )
-    assert call(capsys, "config", "check", site) == (0, [f"OK {site}: 1 links, 1 devices"])
+    assert call(capsys, "config", "check", site) == (0, [f"OK {site}: 1 link, 1 device"])
 
 
 def test_status_without_a_daemon(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
