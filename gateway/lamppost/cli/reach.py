@@ -17,6 +17,7 @@ from lamppost.diagnosis.access import Access, Direct
 from lamppost.diagnosis.examine import LONGEST, Examiner
 from lamppost.diagnosis.gather import program
 from lamppost.diagnosis.leased import Leased
+from lamppost.errors import SiteError
 
 _ON_WIRE = ("modbus-rtu", "modbus-tcp", "mbus", "serial", "i2c")
 
@@ -56,7 +57,9 @@ class Reach:
 
 
 def reach(socket: Path, state: Path, site: Path, who: str, seconds: float = 30.0) -> Reach:
-    """Look who answers. Raises SiteInvalid; daemon.* where one is there that does not answer or may not be asked."""
+    """Look who answers. Raises SiteInvalid, SiteError `config.missing`, and daemon.* where one is there that does not
+    answer or may not be asked.
+    """
     daemon, status = program.daemon(socket)
     if daemon.state in ("hung", "denied"):
         from lamppost.status.control import ask
@@ -64,6 +67,12 @@ def reach(socket: Path, state: Path, site: Path, who: str, seconds: float = 30.0
         ask(socket, {"do": "status"}, 2.0)  # says why
     found, loaded, registry = program.config(site, state)
     if loaded is None or registry is None:
-        raise SiteInvalid([Problem("(file)", "", p) for p in found.problems or [found.why]])
+        if found.problems:
+            raise SiteInvalid([Problem("(file)", "", p) for p in found.problems])
+        raise SiteError(
+            f"the site file {site} cannot be read: {found.why}",
+            code="config.missing",
+            hint="name it: --site FILE",
+        )
     access: Access = Leased(socket, who, seconds) if status else Direct()
     return Reach(loaded, registry, access, access.via, status)

@@ -64,6 +64,19 @@ def test_a_good_site_ends_with_ok(capsys: pytest.CaptureFixture[str], tmp_path: 
     assert call(capsys, "config", "check", site) == (0, [f"OK {site}: 1 link, 1 device"])
 
 
+def test_a_site_file_that_is_not_there_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    gone = tmp_path / "gone.toml"
+    words = ("sensors", "read", "meter", "--site", gone, "--socket", tmp_path / "no.sock")
+    with pytest.raises(SystemExit) as ended:
+        main([str(word) for word in words])
+    assert ended.value.code == 7
+    said = capsys.readouterr()
+    assert f"{gone} cannot be read: No such file" in said.err
+    assert said.out.splitlines()[-1] == "PROBLEM config.missing: name it: --site FILE"
+
+
 def test_status_without_a_daemon(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, lines = call(capsys, "status", "--socket", tmp_path / "none.sock")
     assert code == 3
