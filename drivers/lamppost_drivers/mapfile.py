@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from lamppost_drivers.configured import Bits, Setting, configured
 from lamppost_drivers.contract import (
     Absent,
     Documentation,
@@ -64,6 +67,20 @@ class _Identify(_Part):
     words: int = Field(0, ge=0, le=32)
 
 
+class _Bits(_Part):
+    shift: int = Field(0, ge=0, le=15, strict=True)
+    count: int = Field(16, ge=1, le=16, strict=True)
+    times: int = Field(1, ge=-9, le=9, strict=True)
+    values: tuple[int, ...] = Field(min_length=1, max_length=32)
+
+
+class _Setting(_Part):
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=30)
+    address: Address
+    plus: int = Field(0, ge=-12, le=12, strict=True)
+    parts: tuple[_Bits, ...] = Field(min_length=1, max_length=4)
+
+
 class _Point(_Part):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*$", max_length=60)
     address: Address
@@ -79,6 +96,7 @@ class _Point(_Part):
     word_order: WordOrder | None = None
     words: int = Field(0, ge=0, le=64)
     scale_at: Address | None = None
+    power_from: str = Field("", max_length=30)
 
     @model_validator(mode="after")
     def _fits(self) -> _Point:
@@ -90,6 +108,8 @@ class _Point(_Part):
             raise ValueError("scale_at must come after the value, less than 100 registers away")
         if self.scale == 0:
             raise ValueError("scale 0 makes every reading the same")
+        if self.power_from and (self.offset or self.scale_at is not None or self.type == TEXT):
+            raise ValueError("power_from goes with a number that has no offset and no scale_at")
         if not (1e-12 <= abs(self.scale) <= 1e12 and abs(self.offset) <= 1e12):
             raise ValueError("scale must lie within 1e-12 and 1e12, offset within 1e12")
         if self.type in (TEXT, "bool"):
@@ -119,6 +139,7 @@ class _Map(_Part):
     max_gap: int = Field(16, ge=0, le=125)
     turnaround: float = Field(0.0, ge=0, le=5)
     identify: _Identify | tuple[_Identify, ...] = ()
+    setting: tuple[_Setting, ...] = Field((), max_length=8)
     point: tuple[_Point, ...] = Field(min_length=1, max_length=1000)
     vector: tuple[_Vector, ...] = ()
 
@@ -176,7 +197,7 @@ def _build(parsed: _Map, where: str) -> RegisterMap:
             )
     identify = parsed.identify if isinstance(parsed.identify, tuple) else (parsed.identify,)
     caveats = tuple(f"{c.text} ({c.link})" if c.link else c.text for c in parsed.caveats)
-    return RegisterMap(
+    found = RegisterMap(
         model=parsed.model,
         registers=registers,
         documentation=Documentation(parsed.products, parsed.source, caveats),
@@ -189,6 +210,34 @@ def _build(parsed: _Map, where: str) -> RegisterMap:
             Identify(i.address, i.type, i.table or parsed.table, i.equals) for i in identify
         ),
     )
+    return (
+        _with_settings(found, parsed, where) if parsed.setting else _without(found, parsed, where)
+    )
+
+
+def _without(found: RegisterMap, parsed: _Map, where: str) -> RegisterMap:
+    for point in parsed.point:
+        if point.power_from:
+            raise MapError(f"{where}: point {point.name!r}: no setting {point.power_from!r}")
+    return found
+
+
+def _with_settings(found: RegisterMap, parsed: _Map, where: str) -> RegisterMap:
+    """The map of a device that is asked for its settings before its registers are known."""
+    names = [setting.name for setting in parsed.setting]
+    uses = {point.name: point.power_from for point in parsed.point if point.power_from}
+    for point, setting in uses.items():
+        if setting not in names:
+            raise MapError(
+                f"{where}: point {point!r}: no setting {setting!r}{_nearest(setting, names)}"
+            )
+    settings = tuple(
+        Setting(s.name, s.address, s.plus, tuple(Bits(**part.model_dump()) for part in s.parts))
+        for s in parsed.setting
+    )
+    frame = replace(found, registers=(), declared=found.points)
+    discover = partial(configured, frame, found.registers, settings, uses)
+    return replace(frame, discover=discover)
 
 
 def _register(point: _Point, parsed: _Map) -> Register:
@@ -250,6 +299,7 @@ def _said(problem: ErrorDetails, document: dict[str, Any]) -> str:
         return f"{key}: {said}" if key else said
     parts: dict[str, type[_Part]] = {
         "point": _Point, "vector": _Vector, "serial": _Serial, "caveats": _Caveat, "identify": _Identify,
+        "setting": _Setting,
     }  # fmt: skip
     owner = parts.get(str(path[0]), _Map) if len(path) > 1 else _Map
     return f"{key}: unknown key{_nearest(str(path[-1]), tuple(owner.model_fields))}"

@@ -39,6 +39,7 @@ TYPES: Mapping[str, tuple[str, int]] = {
     "int8.low": ("xb", 1),
     "uint8.high": ("Bx", 1),
     "uint8.low": ("xB", 1),
+    "uint16.middle": ("xHx", 2),  # low half of one register and high half of the next
     "ratio16": (
         "h",
         1,

@@ -34,10 +34,6 @@ FAMILIES: dict[str, Callable[[Row], Iterable[Pair]]] = {
 NOT_CLAIMED: dict[str, int] = {
     "air/bosch": 2,
     "air/sensirion_i2c": 1,
-    "modbus/meter_dump": 8,
-    "modbus/sunspec": 1,
-    "modbus/vendor_example": 5,
-    "mbus": 0,
 }
 
 

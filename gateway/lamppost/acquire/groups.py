@@ -100,7 +100,8 @@ class MapDevice:
         else:
             names = [point.name for point in device.points]
             self.groups = (Group(device, driver, (), names, every),)
-            self.probe = _SUNSPEC_BASE
+            first = next(self.discover())
+            self.probe = Block("holding", first.address, first.count, ())
 
     def adopt(self, driver: RegisterMap) -> None:
         """The device has described itself: from now on read this map of it."""

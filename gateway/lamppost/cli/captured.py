@@ -17,6 +17,7 @@ from lamppost.cli import (
     captured_ble,
     captured_commands,
     captured_modbus,
+    captured_sma,
     captured_telegrams,
 )
 from lamppost.cli.captured_row import Decoded, Refused, Row, data_of, model_of
@@ -43,6 +44,7 @@ _FAMILIES: Mapping[str, Callable[[Row, Find], Decoded | None]] = {
     "air/honeywell_hpma": captured_commands.honeywell_hpma,
     "modbus/vendor_example": partial(captured_commands.modbus, known=model_of),
     "modbus/conversion": captured_modbus.conversion,
+    "modbus/meter_dump": partial(captured_sma.dump, read=captured_modbus.dump),
     "modbus/rtu_framing": captured_modbus.framing,
     "modbus/sunspec": captured_modbus.sunspec,
     "mbus": captured_telegrams.mbus,

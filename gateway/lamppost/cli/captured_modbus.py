@@ -21,6 +21,7 @@ from lamppost_drivers.checksum import crc16_arc
 from lamppost_drivers.contract import Driver, FrameError, Point, Register, RegisterMap
 from lamppost_drivers.electricity import sunspec as walker
 from lamppost_drivers.electricity.sunspec_models import INVERTERS, METERS, WEATHERS
+from lamppost_drivers.electricity.sunspec_settings import settings_of
 from lamppost_drivers.registermap import TEXT, TYPES, decode, words_of
 from lamppost_drivers.selftest import discovered
 
@@ -40,15 +41,35 @@ _WRITES = (5, 6, 15, 16)
 
 def registers(row: Row, driver: RegisterMap) -> Decoded:
     """A dump (`input_text`), an RTU answer, or plain registers from `aux.start` on, through a map."""
+    if driver in walker.DRIVERS:
+        return _walked(dump(row), driver)
+    blocks = dump(row) if "input_text" in row else _wired(row, driver)
     if driver.discover:
-        return _walked(_dump(row), driver)
-    blocks = _dump(row) if "input_text" in row else _wired(row, driver)
+        driver = discovered(driver.discover(), blocks)
     function = _request(row)[1:2] or (data_of(row)[1:2] if _framed(row) else b"")
     table = _TABLES.get(function)
     places = tuple(r for r in driver.registers if table in (None, r.table))
     values = decode(places, blocks)
     said = {str(start): [f"{word:04x}" for word in words] for start, words in blocks.items()}
-    return Decoded(driver.points, values, {"registers": said})
+    raw: dict[str, Any] = {"registers": said}
+    if not values:
+        raw["unnamed"] = _unnamed(driver, blocks)
+    return Decoded(driver.points, values, raw)
+
+
+def _unnamed(driver: RegisterMap, blocks: Blocks) -> dict[str, Any]:
+    """Numbers in registers that no point names, by address, in a meter that writes all its numbers in one way."""
+    kinds = {(r.type, r.word_order) for r in driver.registers if r.type != TEXT}
+    if len(kinds) != 1:
+        return {}
+    ((type_, order),) = kinds
+    width = words_of(type_)
+    places = [
+        Register(Point(str(at), "/", -1e300, 1e300), at, type_, "holding", order, width)
+        for start, words in blocks.items()
+        for at in range(start, start + len(words) - width + 1, width)
+    ]
+    return dict(decode(places, blocks))
 
 
 def framing(row: Row, find: Find) -> Decoded:
@@ -79,7 +100,7 @@ def conversion(row: Row, find: Find) -> Decoded:
 def sunspec(row: Row, find: Find) -> Decoded:
     """A device that describes itself: the chain of its models, and the readings of those that are known."""
     del find
-    return _walked(_dump(row), None)
+    return _walked(dump(row), None)
 
 
 def _walked(blocks: Blocks, driver: RegisterMap | None) -> Decoded:
@@ -100,6 +121,7 @@ def _walked(blocks: Blocks, driver: RegisterMap | None) -> Decoded:
         "identity": dict(chain.identity),
     }
     models = {block.model for block in chain.blocks}
+    raw["settings"] = settings_of(chain, blocks)
     known = next((found for found in (METERS, INVERTERS, WEATHERS) if models & found.keys()), None)
     if known is None:
         return Decoded((), {}, raw)
@@ -108,7 +130,8 @@ def _walked(blocks: Blocks, driver: RegisterMap | None) -> Decoded:
     return Decoded(found.points, decode(found.registers, blocks), raw)
 
 
-def _dump(row: Row) -> Blocks:
+def dump(row: Row) -> Blocks:
+    """The blocks of registers that a row holds: JSON in `input_text`, or plain registers from `aux.start` on."""
     try:
         document = json.loads(text_of(row)) if "input_text" in row else None
     except (ValueError, RecursionError):

@@ -24,6 +24,12 @@ SOURCES: Mapping[str, str] = {
     "PZEM-004T v3": "pzem004t",
     "XM9505 rain gauge": "xm9505",
     "XM7728 PM sensor": "xm7728",
+    "advantech ADAM411x": "adam-411x",
+    "eig Shark100": "shark100",
+    "schneider ION6200": "ion6200",
+    "sma SmaScNnnU": "sma-sc-us",
+    "sma SmaSunnySensorbox": "sma-sensorbox",
+    "Escort TD-500 fuel/level probe": "td500",
     "BTHome": "bthome-v2",
 }
 """How sources of captures call models that have another name here."""

@@ -55,8 +55,9 @@ def unit_plan(settings: DeviceSettings, driver: RegisterMap) -> UnitPlan | None:
     if not registers:
         if driver.discover is None:
             return None
-        # SunSpec: "SunS" stands at 40000 (SunSpec Device Information Model, clause 6.2)
-        short = Ask(3, 40000, 2)
+        # what it describes itself by: "SunS" at 40000 (SunSpec), or a setting
+        first = next(driver.discover())
+        short = Ask(3, first.address, first.count)
         return UnitPlan(
             settings.name, driver.model, settings.unit or 0, short, None, None, marks, None, factory
         )
