@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import socket
 from collections.abc import Sequence
 from typing import cast
 
 from lamppost.errors import LinkError
-from lamppost.links import faults, modbus
+from lamppost.links import dial, faults, modbus
 from lamppost.links.modbus_link import Table
 
-_CONNECT = 3.0
 _SILENT_TIMEOUTS = 3
 """Requests in a row without any answer after which the connection itself is in doubt."""
 _LAST_TRANSACTION = 0xFFFF
@@ -45,13 +41,7 @@ class TcpLink:
         if self._connection is not None and self._connection.why is None:
             return
         self.close()
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(max(_CONNECT, self.timeout)) as limit:
-                _, self._connection = await loop.create_connection(_Connection, *self._address)
-        except OSError as error:  # TimeoutError is one, and so is the socket's own ETIMEDOUT
-            why = "no connection in time" if limit.expired() else _reason(error)
-            raise faults.cannot_connect(self.where, why) from None
+        self._connection = await dial.connect(_Connection, self._address, self.timeout)
         self._unanswered = 0
 
     def close(self) -> None:
@@ -174,13 +164,8 @@ class _Connection(asyncio.Protocol):
     # --- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Connected: find out soon when the other end is gone without a word."""
+        """Connected."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
-        found = transport.get_extra_info("socket")
-        if found is not None:
-            with contextlib.suppress(OSError):
-                found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 5000)
 
     def data_received(self, data: bytes) -> None:
         """Cut ADUs out of the stream; bytes that are no Modbus end the connection."""
@@ -226,8 +211,3 @@ class _Connection(asyncio.Protocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(why)
         self.close()
-
-
-def _reason(error: OSError) -> str:
-    """The system's own words; asyncio's only repeat the address."""
-    return os.strerror(error.errno) if error.errno else str(error)

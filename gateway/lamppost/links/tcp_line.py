@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from typing import cast
 
 from lamppost.errors import LinkError
-from lamppost.links import faults
+from lamppost.links import dial, faults
 
-_CONNECT = 3.0
 _UNANSWERED = 4
 """Requests in a row without a single byte after which the connection itself is in doubt: converters hang."""
 _GAP = 0.3
@@ -28,7 +26,7 @@ class TcpLine:
         self.where = f"{host}:{port}"
         self.stray = 0
         self._address = (host, port)
-        self._timeout = max(_CONNECT, timeout)
+        self._timeout = timeout
         self._connection: _Connection | None = None
         self._unanswered = 0
 
@@ -37,13 +35,7 @@ class TcpLine:
         if self._connection is not None and self._connection.why is None:
             return
         self.close()
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(self._timeout) as limit:
-                _, self._connection = await loop.create_connection(_Connection, *self._address)
-        except OSError as error:  # TimeoutError is one, and so is the socket's own ETIMEDOUT
-            why = "no connection in time" if limit.expired() else error.strerror or str(error)
-            raise faults.cannot_connect(self.where, why) from None
+        self._connection = await dial.connect(_Connection, self._address, self._timeout)
         self._unanswered = 0
 
     def close(self) -> None:
@@ -128,13 +120,8 @@ class _Connection(asyncio.Protocol):
     # --- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Connected: find out soon when the other end is gone without a word."""
+        """Connected."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
-        found = transport.get_extra_info("socket")
-        if found is not None:
-            with contextlib.suppress(OSError):
-                found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 5000)
 
     def data_received(self, data: bytes) -> None:
         """Keep it; of what nobody fetches, the end."""
