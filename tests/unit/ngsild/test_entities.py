@@ -337,6 +337,18 @@ def test_times_as_text(ns: int, text: str) -> None:
     assert utc_text(ns) == text
 
 
+@pytest.mark.parametrize("value", [2**70, -(2**70), 1e30])
+@pytest.mark.parametrize("point", [("volume", "m3"), ("odd", ""), ("voltage.l1", "V")])
+def test_numbers_past_64_bits_do_not_keep_a_batch_from_being_written(
+    point: tuple[str, str], value: float
+) -> None:
+    window = structs.replace(gauge(point[0], 1.0), last=value, mean=float(value))
+    written = orjson.dumps(entities_of([window], plan(point)))
+    (attribute,) = [a for a in orjson.loads(written)[0].values() if OWN + "last" in a]
+    last = attribute[OWN + "last"]["value"]
+    assert (last["L1"] if isinstance(last, dict) else last) == float(value)
+
+
 _NAMES = ["voltage.l1", "voltage.l2", "voltage", "temperature", "volume", "rain", "valve", "pm25"]
 _SYMBOLS = ["V", "Cel", "m3", "mm", "", "ug/m3", "furlong"]
 _VALUES = st.one_of(
