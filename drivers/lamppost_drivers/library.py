@@ -13,6 +13,7 @@ from importlib.resources.abc import Traversable
 
 from lamppost_drivers.air import (
     bme280,
+    bme680,
     honeywell,
     mcu680,
     nova,
@@ -38,6 +39,7 @@ _CODE = (
     scd4x,
     sht4x,
     bme280,
+    bme680,
     winsen,
     honeywell,
     mcu680,

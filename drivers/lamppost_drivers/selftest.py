@@ -122,6 +122,7 @@ UNCHECKED = frozenset(
         "xl-maxsonar-wr",
         "dsmr2",
         "bme280",
+        "bme680",
         "ads1115-4-20ma",
     )
 )

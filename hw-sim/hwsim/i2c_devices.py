@@ -1,4 +1,4 @@
-"""Devices for a simulated I2C bus: Sensirion SHT4x, SCD4x and SPS30, Bosch BME280, TI ADS1115.
+"""Devices for a simulated I2C bus: Sensirion SHT4x, SCD4x and SPS30, Bosch BME280 and BME680, TI ADS1115.
 
 Each has the true values as attributes that a test may set. Sensirion's also have `bad_crc`: every word they send
 then carries a wrong check.
@@ -183,6 +183,44 @@ class Bme280(Registers):
             self.memory[0xF7:0xFF] = self.raw
             if byte & 3 != 3:  # forced: one measurement, then sleep
                 self.memory[0xF4] = byte & ~3
+
+
+class Bme680(Registers):
+    """BME680 (variant 0) or BME688 (1) at 76h or 77h; without its heater or in sleep mode nothing new comes.
+
+    `calibration`: the 23 bytes from 8Ah, the 14 from E1h, the 5 from 00h; `raw`: the 17 bytes from 1Dh, which are
+    there `duration` seconds after a forced measurement was asked for.
+    """
+
+    def __init__(
+        self,
+        calibration: tuple[bytes, bytes, bytes],
+        raw: bytes,
+        variant: int = 0,
+        duration: float = 0.19,
+    ) -> None:
+        cells = {0xD0: b"\x61", 0xF0: bytes((variant,)), 0x8A: calibration[0], 0xE1: calibration[1]}
+        super().__init__({**cells, 0x00: calibration[2]})
+        self.raw = raw
+        self._duration = duration
+        self._ready: float | None = None
+
+    def written(self, at: int, byte: int, now: float) -> None:
+        super().written(at, byte, now)
+        if at == 0x74 and byte & 3 == 1:
+            self.memory[0x1D] &= 0x7F
+            self._ready = now + self._duration
+
+    def read(self, count: int, now: float) -> bytes:
+        if self._ready is not None and now >= self._ready:
+            self._ready = None
+            self.memory[0x1D : 0x1D + 17] = self.raw
+            self.memory[0x74] &= ~3
+            hot = self.memory[0x71] & 0x30 and self.memory[0x5A] and self.memory[0x64]
+            if not hot or self.memory[0x70] & 0x08:
+                for gas in (0x2B, 0x2D):
+                    self.memory[gas] &= ~0x30
+        return super().read(count, now)
 
 
 class Ads1115:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 
 from drivers.verdict import NotClaimed, Pair, Row, printed
-from lamppost_drivers.air import honeywell, scd4x, sen5x
+from lamppost.cli import captured_air
+from lamppost_drivers.air import bme68x, honeywell, scd4x, sen5x
 from lamppost_drivers.air import nova_commands as nova
-from lamppost_drivers.air.bme280 import Calibration, compensate
+from lamppost_drivers.air.bme280 import FINE, Calibration, compensate
 from lamppost_drivers.checksum import crc8_sensirion
 from lamppost_drivers.contract import Absent, ExchangeDriver, FrameError, StreamDriver, Values
 from lamppost_drivers.framing import ShdlcFraming, first
@@ -114,9 +116,13 @@ def sensirion_i2c(row: Row) -> Iterable[Pair]:
     """Single words: through the same functions that the drivers call."""
     data, expected = bytes.fromhex(row["input_hex"]), row["expected"]
     word = int.from_bytes(data)
+    if "offset_degC" in expected:
+        found = captured_air.words(row, find)
+        assert found is not None
+        return [Pair("offset", found.raw["offset_degC"], expected["offset_degC"])]
     if "crc8" in expected:
         return [Pair("crc8", crc8_sensirion(data), expected["crc8"])]
-    if row["model"] == "SCD4x" and "offset_degC" not in expected:
+    if row["model"] == "SCD4x":
         return word_pairs(scd4x.values(word, word, word), row)
     kind = row["model"].removeprefix("SEN5x ")
     name = {
@@ -142,10 +148,15 @@ def word_pairs(values: Values, row: Row) -> list[Pair]:
 
 
 def bosch(row: Row) -> Iterable[Pair]:
-    """BME280 with the calibration of the source."""
-    if row["model"] != "BME280":
-        raise NotClaimed(row["model"])
+    """BME280 and BME680 with the calibration of the source."""
     words = row["aux"]["calibration"]
+    if row["model"] == "BME680":
+        raw, calibrated = json.loads(row["input_text"]), captured_air.bme68x_words(words)
+        if "gas_adc" in raw:
+            ohm = bme68x.low_resistance(calibrated, raw["gas_adc"], raw["gas_range"])
+            return bme680_pairs({"gas.resistance": ohm}, {}, row)
+        fine = bme68x.fine(calibrated, raw["adc_T"], raw["temp_offset_degC"])
+        return bme680_pairs({"temperature": fine / FINE}, {"t_fine": fine}, row)
     calibration = Calibration(
         tuple(words[f"dig_T{n}"] for n in range(1, 4)),
         tuple(words[f"dig_P{n}"] for n in range(1, 10)),
@@ -156,6 +167,18 @@ def bosch(row: Row) -> Iterable[Pair]:
         (raw["adc_P"] << 4).to_bytes(3) + (raw["adc_T"] << 4).to_bytes(3) + raw["adc_H"].to_bytes(2)
     )
     return bosch_pairs(compensate(calibration, registers), row)
+
+
+def bme680_pairs(values: Values, raw: Mapping[str, float], row: Row) -> list[Pair]:
+    """The source counts in hundredths of a degree: its temperature before rounding is right to half of one."""
+    expected, half = row["expected"], 0.005
+    if "gas_resistance_ohm" in expected:
+        return [Pair("gas", values["gas.resistance"], expected["gas_resistance_ohm"])]
+    degrees = expected["temperature_0.01degC"] / 100
+    return [
+        Pair("temperature", values["temperature"], degrees, half),
+        Pair("t_fine", raw["t_fine"], expected["t_fine"], half * FINE + 2),
+    ]
 
 
 def bosch_pairs(values: Values, row: Row) -> list[Pair]:

@@ -30,11 +30,6 @@ FAMILIES: dict[str, Callable[[Row], Iterable[Pair]]] = {
     "ble/bthome_v2": shared_telegrams.bthome,
     "ble/ruuvi": shared_telegrams.ruuvi,
 }
-# Families of which some rows belong to devices that are not in the library yet: how many at most.
-NOT_CLAIMED: dict[str, int] = {
-    "air/bosch": 2,
-    "air/sensirion_i2c": 1,
-}
 
 
 def verdicts(family: str) -> list[Verdict]:
@@ -57,4 +52,4 @@ def test_family(family: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert judged
     assert wrong == []
     assert [verdict for verdict in judged if verdict.outcome == "failed"] == []
-    assert count["not claimed"] <= NOT_CLAIMED.get(family, 0)
+    assert count["not claimed"] == 0

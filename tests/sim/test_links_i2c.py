@@ -11,7 +11,7 @@ pytest.importorskip("smbus2")
 
 from fakes.acquiring import Acquiring
 from hwsim.i2c import I2cBus
-from hwsim.i2c_devices import Ads1115, Bme280, Scd4x, Sht4x, Sps30
+from hwsim.i2c_devices import Ads1115, Bme280, Bme680, Scd4x, Sht4x, Sps30
 from hwsim.preload import PreloadError, environment, library
 
 try:
@@ -26,6 +26,14 @@ CALIBRATION = (
     bytes.fromhex("780100112e031e"),
 )
 RAW = bytes.fromhex("655ac07eed007649")
+BME680 = (
+    (
+        bytes.fromhex("0f670300d18e6bd75800cc1f9dff291e0000fcf44cf51e"),
+        bytes.fromhex("3ec430002d14789c0d66c7cfe212"),
+        bytes.fromhex("2c001000f0"),
+    ),
+    bytes.fromhex("80005178c07ae4a04e2000000083b60000"),
+)
 
 
 def device(name: str, model: str, every: str = "250ms", more: str = "") -> str:
@@ -44,16 +52,17 @@ def acquiring(tmp_path: Path, *devices: str) -> Acquiring:
     return Acquiring(tmp_path, BUS + "".join(devices), environment(tmp_path / "dev"))
 
 
-def test_six_devices_share_a_bus(tmp_path: Path, bus: I2cBus) -> None:
+def test_seven_devices_share_a_bus(tmp_path: Path, bus: I2cBus) -> None:
     bus.devices = {
         0x44: Sht4x(21.5, 48.0),
         0x45: Sht4x(-7.0, 90.0),
         0x62: Scd4x(834, 22.0, 40.0),
         0x69: Sps30([1.5, 2.5, 3.5, 4.5, 10, 20, 30, 40, 50, 0.5]),
         0x76: Bme280(CALIBRATION, RAW),
+        0x77: Bme680(*BME680),
         0x48: Ads1115([0.4, 1.2, 0.01, 2.0]),  # 4 mA, 12 mA, open, 20 mA
     }
-    names = ("in", "out", "co2", "pm", "air", "loops")
+    names = ("in", "out", "co2", "pm", "air", "gas", "loops")
     with acquiring(
         tmp_path,
         device("in", "sht4x"),
@@ -61,9 +70,10 @@ def test_six_devices_share_a_bus(tmp_path: Path, bus: I2cBus) -> None:
         device("co2", "scd4x", "1s"),
         device("pm", "sps30-i2c", "500ms"),
         device("air", "bme280"),
+        device("gas", "bme680", "1s", more="address = 0x77"),
         device("loops", "ads1115-4-20ma"),
     ) as gateway:
-        for name in ("in", "out", "co2", "pm", "air"):
+        for name in ("in", "out", "co2", "pm", "air", "gas"):
             gateway.wait_for(name, "good")
         gateway.wait(lambda: gateway.of("loops"))
         newest = {name: gateway.newest(name) for name in names}
@@ -74,6 +84,7 @@ def test_six_devices_share_a_bus(tmp_path: Path, bus: I2cBus) -> None:
     assert newest["co2"]["co2"] == 834
     assert newest["pm"]["pm25"] == 2.5
     assert newest["air"]["pressure"] == pytest.approx(100653.27, abs=1)
+    assert newest["gas"]["gas.resistance"] == pytest.approx(123702.7, abs=1)
     assert newest["loops"]["loop.ch2"] == pytest.approx(12.0, abs=0.01)
     assert gateway.of("loops")[-1]["reasons"]["loop.ch3"] == "not_available"
     assert {found["state"] for found in status["devices"]} == {"ok"}

@@ -26,6 +26,7 @@ from lamppost_drivers.contract import (
 
 CHIP_ID = 0x60
 SKIPPED_20, SKIPPED_16 = 0x80000, 0x8000
+FINE = 5120  # of `fine_temperature` in a degree
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +57,9 @@ def compensate(c: Calibration, raw: bytes) -> Values:
     humidity = int.from_bytes(raw[6:8])
     if temperature == SKIPPED_20:
         return dict.fromkeys(("temperature", "pressure", "humidity"), Absent.NOT_AVAILABLE)
-    fine = (temperature / 16384 - c.t[0] / 1024) * c.t[1] + (
-        temperature / 131072 - c.t[0] / 8192
-    ) ** 2 * c.t[2]
+    fine = fine_temperature(c.t, temperature)
     return {
-        "temperature": fine / 5120,
+        "temperature": fine / FINE,
         "pressure": Absent.NOT_AVAILABLE
         if pressure == SKIPPED_20
         else _pressure(c.p, fine, pressure),
@@ -68,6 +67,11 @@ def compensate(c: Calibration, raw: bytes) -> Values:
         if humidity == SKIPPED_16
         else _humidity(c.h, fine, humidity),
     }
+
+
+def fine_temperature(t: tuple[int, ...], raw: int) -> float:
+    """The temperature in 1/5120 degrees, which pressure and humidity are compensated with."""
+    return (raw / 16384 - t[0] / 1024) * t[1] + (raw / 131072 - t[0] / 8192) ** 2 * t[2]
 
 
 def _pressure(p: tuple[int, ...], fine: float, raw: int) -> Scalar | Absent:

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 
-from lamppost.cli.captured_row import Decoded, Refused, Row, data_of, model_of, table_of, whole
-from lamppost_drivers.air import scd4x, sen5x
-from lamppost_drivers.air.bme280 import Calibration, compensate
+from lamppost.cli.captured_row import (
+    Decoded,
+    Refused,
+    Row,
+    data_of,
+    model_of,
+    table_of,
+    text_of,
+    whole,
+)
+from lamppost_drivers.air import bme68x, scd4x, sen5x
+from lamppost_drivers.air.bme280 import FINE, Calibration, compensate
 from lamppost_drivers.checksum import crc8_sensirion
-from lamppost_drivers.contract import Driver, ExchangeDriver, FrameError, StreamDriver, Values
+from lamppost_drivers.contract import (
+    Absent,
+    Driver,
+    ExchangeDriver,
+    FrameError,
+    Scalar,
+    StreamDriver,
+    Values,
+)
 from lamppost_drivers.framing import ShdlcFraming, first
 from lamppost_drivers.selftest import exchange, stream
 from lamppost_drivers.shdlc import answer
@@ -76,15 +94,70 @@ def _sen5x(kind: str, data: bytes, find: Find) -> Decoded:
 
 
 def bosch(row: Row, find: Find) -> Decoded | None:
-    """BME280 with the calibration words of the source in `aux.calibration`."""
+    """BME280 and BME680 with the calibration words of the source in `aux.calibration`."""
     given = table_of(row, "aux").get("calibration")
-    if row.get("model") != "BME280" or not isinstance(given, dict):
+    if not isinstance(given, dict):
+        return None
+    if row.get("model") == "BME680":
+        return _bme680(row, given, find)
+    if row.get("model") != "BME280":
         return None
     data = data_of(row)
     if len(data) != 8:
         raise FrameError(f"registers F7h to FEh are 8 bytes, not {len(data)}")
-    calibration = Calibration(_dig(given, "T", 3), _dig(given, "P", 9), _dig(given, "H", 6))
-    return Decoded(model_of(row, find).points, compensate(calibration, data))
+    words = Calibration(_dig(given, "T", 3), _dig(given, "P", 9), _dig(given, "H", 6))
+    return Decoded(model_of(row, find).points, compensate(words, data))
+
+
+def _bme680(row: Row, given: Mapping[str, object], find: Find) -> Decoded:
+    """What the converters read, as JSON in `input_text`: adc_T with temp_offset_degC, or gas_adc with gas_range."""
+    try:
+        raw = json.loads(text_of(row))
+    except (ValueError, RecursionError):
+        raise Refused("device.malformed-row", "input_text is not JSON") from None
+    if not isinstance(raw, dict):
+        raise Refused("device.malformed-row", "input_text is no JSON object")
+    words = bme68x_words(given)
+    values: dict[str, Scalar | Absent] = {}
+    said: dict[str, float] = {}
+    if "adc_T" in raw:
+        offset = raw.get("temp_offset_degC", 0)
+        if (
+            isinstance(offset, bool)
+            or not isinstance(offset, int | float)
+            or not abs(offset) <= 100
+        ):
+            raise Refused("device.malformed-row", "temp_offset_degC is no number of degrees")
+        said["t_fine"] = bme68x.fine(words, whole(raw["adc_T"], "adc_T", 0, 0xFFFFF), offset)
+        values["temperature"] = said["t_fine"] / FINE
+    if "gas_adc" in raw:
+        value = whole(raw["gas_adc"], "gas_adc", 0, 0x3FF)
+        span = whole(raw.get("gas_range"), "gas_range", 0, 15)
+        high = whole(raw.get("variant", bme68x.LOW), "variant", 0, 1) == bme68x.HIGH
+        values["gas.resistance"] = (
+            bme68x.high_resistance(value, span)
+            if high
+            else bme68x.low_resistance(words, value, span)
+        )
+    return Decoded(model_of(row, find).points, values, said)
+
+
+def bme68x_words(given: Mapping[str, object]) -> bme68x.Calibration:
+    """Calibration words by the names of the maker's program: par_t1, res_heat_range, range_sw_err."""
+
+    def words(letter: str, count: int) -> tuple[int, ...]:
+        names = [f"par_{letter}{n}" for n in range(1, count + 1)]
+        return tuple(whole(given.get(name), name, -0x8000, 0xFFFF) for name in names)
+
+    return bme68x.Calibration(
+        words("t", 3),
+        words("p", 10),
+        words("h", 7),
+        words("gh", 3),
+        whole(given.get("res_heat_range"), "res_heat_range", 0, 3),
+        whole(given.get("res_heat_val"), "res_heat_val", -128, 127),
+        whole(given.get("range_sw_err"), "range_sw_err", -8, 7),
+    )
 
 
 def _dig(given: Mapping[str, object], letter: str, count: int) -> tuple[int, ...]:

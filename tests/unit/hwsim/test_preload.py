@@ -16,7 +16,7 @@ import pytest
 
 from hwsim.gpio import GpioChip
 from hwsim.i2c import I2cBus, Nack
-from hwsim.i2c_devices import Ads1115, Bme280, Registers, Scd4x, Sht4x, Sps30, crc8
+from hwsim.i2c_devices import Ads1115, Bme280, Bme680, Registers, Scd4x, Sht4x, Sps30, crc8
 from hwsim.line import Line
 from hwsim.modbus import RtuUnit
 from hwsim.preload import PreloadError, environment, library
@@ -265,6 +265,19 @@ def test_bme280_measures_when_forced() -> None:
     assert device.read(1, 0.0) == b"\x24"
     device.write(b"\xf7", 0.0)
     assert device.read(8, 0.0) == b"\x01\x02\x03\x04\x05\x06\x07\x08"
+
+
+def test_bme680_takes_its_time_and_needs_its_heater() -> None:
+    raw = bytes.fromhex("80 00 111111 222222 3333 444444 55b6 0000")
+    for heater, gas in (("5a73 6465 7110", b"\x55\xb6"), ("7110", b"\x55\x86")):
+        device = Bme680((bytes(23), bytes(14), bytes(5)), raw)
+        for setting in heater.split():
+            device.write(bytes.fromhex(setting), 0.0)
+        device.write(b"\x74\x55", 0.0)
+        device.write(b"\x1d", 0.1)
+        assert not device.read(17, 0.1)[0] & 0x80
+        device.write(b"\x1d", 0.2)
+        assert device.read(17, 0.2) == raw[:13] + gas + raw[15:]
 
 
 def test_ads1115_converts_the_input_asked_for() -> None:
