@@ -17,6 +17,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from lamppost import acquire
 from lamppost.acquire.registry import Registry
 from lamppost.clock import SystemClock
@@ -169,7 +171,8 @@ async def _main(file: Path, state: Path) -> None:
         lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
     )
     while await reader.readline():
-        print(json.dumps([asdict(bus) for bus in acquisition.status()]), flush=True)
+        said = [asdict(bus) for bus in acquisition.status()]
+        print(json.dumps(said, default=msgspec.to_builtins), flush=True)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
