@@ -115,7 +115,7 @@ def _columns(payload: bytes) -> Columns:
     if kind == _MIXED:
         values, marks = _decode(payload[start:])
     elif kind in (_FLOAT32, _FLOAT64):
-        column = struct.Struct(f"<{len(names)}{'f' if kind == _FLOAT32 else 'd'}")
+        column = _layout(len(names), "f" if kind == _FLOAT32 else "d")
         values = column.unpack_from(payload, start)
         rest = payload[start + column.size :]
         marks = _decode(rest) if rest else []
@@ -135,13 +135,14 @@ def _marks(readings: tuple[Reading, ...]) -> list[object]:
 
 
 def _column(values: list[Scalar | None], marks: list[object]) -> tuple[int, bytes]:
-    kinds = set(map(type, values))
-    if kinds == {float}:
+    types = list(map(type, values))
+    if values and types.count(float) == len(types):
         tail = _encode(marks) if marks else b""
         narrow = _narrow(values)
         if narrow is not None:
             return _FLOAT32, narrow + tail
-        return _FLOAT64, struct.pack(f"<{len(values)}d", *values) + tail
+        return _FLOAT64, _layout(len(values), "d").pack(*values) + tail
+    kinds = set(types)
     if not kinds <= _ALLOWED:
         raise ValueError(f"values of {sorted(k.__name__ for k in kinds - _ALLOWED)} cannot be kept")
     try:
@@ -152,12 +153,18 @@ def _column(values: list[Scalar | None], marks: list[object]) -> tuple[int, byte
 
 def _narrow(values: list[Scalar | None]) -> bytes | None:
     """The values as float32, or None where one of them would change (NaN counts as changed: its bits are kept)."""
-    column = f"<{len(values)}f"
+    column = _layout(len(values), "f")
     try:
-        packed = struct.pack(column, *values)
+        packed = column.pack(*values)
     except OverflowError:
         return None
-    return packed if struct.unpack(column, packed) == tuple(values) else None
+    return packed if column.unpack(packed) == tuple(values) else None
+
+
+@lru_cache(maxsize=256)
+def _layout(length: int, kind: str) -> struct.Struct:
+    """A column of `length` numbers: "f" float32, "d" float64."""
+    return struct.Struct(f"<{length}{kind}")
 
 
 def _shrunk(value: Scalar | None) -> object:

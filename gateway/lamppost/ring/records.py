@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from lamppost.model import Span
 
 MAX_COUNT = 0xFFFF  # readings in one record
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """What is appended: a payload standing for `count` readings (1 to 65,535).
 
     Urgent records (alarms) are never evicted while the ring still holds an ordinary one that could go instead.
@@ -22,8 +23,7 @@ class Record:
     urgent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Struct, frozen=True):
     """What is read back: the payload and the numbers of its readings."""
 
     span: Span
