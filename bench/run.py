@@ -92,7 +92,8 @@ def _figures(name: str, failed: list[str]) -> Iterator[dict[str, Any]]:
 
 def _row(figure: dict[str, Any]) -> tuple[str, str, str, str]:
     what = str(figure.get("what") or figure.get("figure"))
-    goal, peer = GOALS.get(what.split()[0], ("", ""))
+    key = what.split()[0]
+    goal, peer = GOALS.get(key) or GOALS.get(key.partition(".")[0].upper()) or ("", "")
     said = (
         f"{figure['value']} {figure['unit']}" if "value" in figure else f"{figure['per_second']}/s"
     )

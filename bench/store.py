@@ -6,7 +6,8 @@ python bench/store.py [--folder DIR] [--seconds 60] [--only p9|p10]
 P9 needs root: each store gets an ext4 of its own on a loop device and 400 readings a second in groups of one second;
 what counts is what /sys/block says was written, journal included. All stores run at the same time. thingsboard-gateway
 is installed into an environment of its own, which is kept in .lamppost/peers.
-P10 needs a folder on the disk to measure (default: the temporary folder). Rounds of both stores alternate.
+P10 runs on such an ext4 too where it is root, else in the temporary folder, and each line says on what; rounds of the
+stores alternate. `--folder` is where the images of the loop devices lie.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import time
 import venv
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -266,37 +268,85 @@ def tell(player: subprocess.Popen[str]) -> None:
 # -- P10 -------------------------------------------------------------------------------------------
 
 
-def p10(folder: Path, rounds: int = 7, groups: int = 60) -> None:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where P10 is measured, and in what words."""
+
+    folder: Path
+    disk: str
+
+
+@contextmanager
+def place_of(folder: Path) -> Iterator[Place]:
+    """An ext4 of its own on a loop device where that can be had, else a folder on whatever is there."""
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        if os.geteuid() != 0:
+            yield Place(Path(scratch), f"a folder in {folder}, no loop device without root")
+            return
+        with loop_disk(Path(scratch), "p10") as (mount, _):
+            yield Place(mount, "ext4 on a loop device")
+
+
+class ThingsBoard:
+    """The peer's store in its own process; a round costs what that process says."""
+
+    name = "thingsboard-sqlite"
+
+    def __init__(self, peer: Path, folder: Path, groups: int) -> None:
+        program = str(Path(__file__).with_name("store_thingsboard.py"))
+        order = [str(peer), program, str(folder), "cpu", str(groups)]
+        self._process = subprocess.Popen(
+            order, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        expect(self._process, "ready")
+
+    def round(self) -> float:
+        """CPU seconds."""
+        tell(self._process)
+        assert self._process.stdout is not None
+        return float(self._process.stdout.readline())
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+def p10(place: Place, rounds: int = 7, groups: int = 60) -> None:
     dice = random.Random(2)
     work = [samples(turn, 50, dice) for turn in range(groups)]
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        engines = {}
-        for name, make in ENGINES.items():
-            (Path(scratch) / name).mkdir()
-            engines[name] = make(Path(scratch) / name)
-        costs: dict[str, list[float]] = {name: [] for name in ENGINES}
-        for _ in range(rounds):
-            for name, engine in engines.items():
-                start = time.process_time()
-                for group in work:
-                    engine.put(group)
-                costs[name].append((time.process_time() - start) / (groups * 1000) * 1e6)
-        for engine in engines.values():
-            engine.close()
-        cost = {name: statistics.median(values) for name, values in costs.items()}
-        for name, value in cost.items():
-            say(f"p10.cpu.{name}", value, "us/reading", group=1000,
-                ratio=round(value / cost["sqlite-full"], 3), against="sqlite-full", goal=0.4)  # fmt: skip
-        start = time.process_time()
-        for group in work:
-            for sample in group:
-                pack(sample)
-        say(
-            "p10.cpu.pack-alone",
-            (time.process_time() - start) / (groups * 1000) * 1e6,
-            "us/reading",
-        )
-        open_times(Path(scratch))
+    engines = {}
+    for name, make in ENGINES.items():
+        (place.folder / name).mkdir()
+        engines[name] = make(place.folder / name)
+    peer = thingsboard()
+    other = ThingsBoard(peer, place.folder, groups) if peer is not None else None
+    costs: dict[str, list[float]] = {name: [] for name in ENGINES}
+    if other is not None:
+        costs[other.name] = []
+    for _ in range(rounds):
+        for name, engine in engines.items():
+            start = time.process_time()
+            for group in work:
+                engine.put(group)
+            costs[name].append(time.process_time() - start)
+        if other is not None:
+            costs[other.name].append(other.round())
+    for engine in engines.values():
+        engine.close()
+    if other is not None:
+        other.close()
+    cost = {
+        name: statistics.median(values) / (groups * 1000) * 1e6 for name, values in costs.items()
+    }
+    for name, value in cost.items():
+        say(f"p10.cpu.{name}", value, "us/reading", group=1000, disk=place.disk,
+            ratio=round(value / cost["sqlite-full"], 3), against="sqlite-full", goal=0.4)  # fmt: skip
+    start = time.process_time()
+    for group in work:
+        for sample in group:
+            pack(sample)
+    alone = (time.process_time() - start) / (groups * 1000) * 1e6
+    say("p10.cpu.pack-alone", alone, "us/reading")
+    open_times(place.folder)
 
 
 def open_times(folder: Path) -> None:
@@ -351,7 +401,8 @@ def main() -> None:
         else:
             print("p9 skipped: loop devices need root", file=sys.stderr)
     if chosen.only != "p9":
-        p10(chosen.folder)
+        with place_of(chosen.folder) as place:
+            p10(place)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """One player of bench/store.py: thingsboard-gateway's own SQLite storage class, in the environment it is installed in.
 
 python bench/store_thingsboard.py FOLDER SECONDS EVERY
+python bench/store_thingsboard.py FOLDER cpu GROUPS
 
 20 messages a second with 20 values each, as its connectors hand them over; every EVERY seconds all that is stored is
-taken and acknowledged. It speaks the players' protocol: ready, a line, done, a line. Imports nothing of Lamppost.
+taken and acknowledged. It speaks the players' protocol: ready, a line, done, a line. With `cpu`: ready, then for each
+line GROUPS groups of 50 messages, and the CPU seconds that storing them took. Imports nothing of Lamppost.
 """
 
 from __future__ import annotations
@@ -29,10 +31,10 @@ KEYS = [
 ] + ["frequency", "energy.import"]  # fmt: skip
 
 
-def messages(turn: int, dice: random.Random) -> list[str]:
-    """One second: a message for each of 20 meters."""
+def messages(turn: int, dice: random.Random, meters: int = 20) -> list[str]:
+    """One second: a message for each meter."""
     found = []
-    for meter in range(20):
+    for meter in range(meters):
         raw = struct.pack("20f", *[230 + dice.gauss(0, 3) for _ in KEYS])
         values = dict(zip(KEYS, struct.unpack("20f", raw), strict=True))
         telemetry = [{"ts": 1_800_000_000_000 + turn * 1000, "values": values}]
@@ -55,13 +57,34 @@ def acknowledge(store: Any) -> None:
         store.event_pack_processing_done()
 
 
-def main(folder: str, seconds: int, every: int) -> None:
-    """Play."""
+def opened(folder: str) -> Any:
+    """The storage with the settings that it is shipped with."""
     logger = logging.getLogger("storage")
     logger.setLevel(logging.CRITICAL)
     logger.trace = lambda *_, **__: None  # type: ignore[attr-defined]
-    store = SQLiteEventStorage({"data_file_path": folder + "/data/"}, logger, Event())
-    dice = random.Random(1)
+    return SQLiteEventStorage({"data_file_path": folder + "/data/"}, logger, Event())
+
+
+def cpu(folder: str, groups: int) -> None:
+    """A round for each line on stdin; the making of the messages is not counted."""
+    store, dice = opened(folder), random.Random(1)
+    work = [messages(turn, dice, 50) for turn in range(groups)]
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        start = time.process_time()
+        for group in work:
+            for message in group:
+                store.put(message)
+        while not store.write_queue.empty():
+            time.sleep(0.1)
+        time.sleep(0.5)  # its thread looks five times a second, and commits
+        print(time.process_time() - start, flush=True)
+    store.stop()
+
+
+def main(folder: str, seconds: int, every: int) -> None:
+    """Play."""
+    store, dice = opened(folder), random.Random(1)
     for message in messages(0, dice):
         store.put(message)
     time.sleep(1)
@@ -82,4 +105,7 @@ def main(folder: str, seconds: int, every: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    if sys.argv[2] == "cpu":
+        cpu(sys.argv[1], int(sys.argv[3]))
+    else:
+        main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

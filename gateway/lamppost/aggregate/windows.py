@@ -88,7 +88,8 @@ def reduce_windows(
     for timed in samples:
         place = (timed.utc - timed.utc % width_ns, timed.sample.device)
         before = held.get(place)
-        if before is None and _each_point_once(timed.sample):
+        points = [reading.point for reading in timed.sample.readings]
+        if before is None and len(set(points)) == len(points):
             held[place] = timed  # many windows hold one sample: they are made of it directly
         elif isinstance(before, dict):
             _fill(before, timed)
@@ -98,17 +99,15 @@ def reduce_windows(
             if before is not None:
                 _fill(cells, before)
             _fill(cells, timed)
-        _listen(told, timed)
+        if not IDENTITY.isdisjoint(points):
+            _listen(told, timed)
     exchanges, meters = _exchanges(told, carry.meters)
     stands = {key: s for key, s in carry.stands.items() if kinds.get(key) == "counter"}
     windows: list[Window] = []
     for (start, device), content in sorted(held.items(), key=itemgetter(0)):
         moved = exchanges.get(device, ())
         if isinstance(content, Timed):
-            readings = sorted(content.sample.readings, key=attrgetter("point"))
-            windows += [
-                _of_one(r, content, start, width_ns, kinds, stands, moved) for r in readings
-            ]
+            windows += _of_sample(content, start, start + width_ns, kinds, stands, moved)
             continue
         for point in sorted(content):
             key = (device, point)
@@ -118,10 +117,6 @@ def reduce_windows(
             delta = _advance(stands, key, stood, moved) if counter else None
             windows.append(_window(key, start, width_ns, cell, counter, delta))
     return windows, Carry(stands, meters)
-
-
-def _each_point_once(sample: Sample) -> bool:
-    return len({reading.point for reading in sample.readings}) == len(sample.readings)
 
 
 def _listen(told: list[tuple[int, str, str]], timed: Timed) -> None:
@@ -135,12 +130,38 @@ def _listen(told: list[tuple[int, str, str]], timed: Timed) -> None:
     )
 
 
+def _of_sample(
+    timed: Timed,
+    start: int,
+    end: int,
+    kinds: Mapping[Key, str],
+    stands: dict[Key, Stand],
+    exchanges: tuple[int, ...],
+) -> list[Window]:
+    """The windows of a sample that is alone in its windows, by point."""
+    windows: list[Window] = []
+    device, utc, trust = timed.sample.device, timed.utc, timed.quality
+    for reading in sorted(timed.sample.readings, key=attrgetter("point")):
+        point, value = reading.point, reading.value
+        counter = kinds.get((device, point)) == "counter"
+        if counter or reading.quality is not GOOD or type(value) is not float:
+            window = _of_one(reading, timed, start, end, counter, stands, exchanges)
+        elif isfinite(value):  # nearly all
+            window = Window(
+                device, point, start, end, utc, trust, GOOD, 1, 0, 0, value, value, value, value
+            )
+        else:
+            window = Window(device, point, start, end, utc, trust, GOOD, 1, 0, 0)
+        windows.append(window)
+    return windows
+
+
 def _of_one(
     reading: Reading,
     timed: Timed,
     start: int,
-    width: int,
-    kinds: Mapping[Key, str],
+    end: int,
+    counter: bool,
     stands: dict[Key, Stand],
     exchanges: tuple[int, ...],
 ) -> Window:
@@ -157,7 +178,7 @@ def _of_one(
         else:
             value = None
     mean = delta = None
-    if kinds.get(key) == "counter":
+    if counter:
         sound = reading.quality.reason not in DOUBTFUL_STANDS
         stood = [] if number is None else [(timed.utc, number, sound)]
         delta = _advance(stands, key, stood, exchanges)
@@ -167,7 +188,7 @@ def _of_one(
         key[0],
         key[1],
         start,
-        start + width,
+        end,
         timed.utc,
         timed.quality,
         GOOD if severity is Severity.GOOD else reading.quality,
