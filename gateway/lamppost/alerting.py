@@ -1,7 +1,8 @@
 """acquire → alerts → ring → envelope: what a rule says passes the windows, sealed on its own and at once.
 
 Alerts have a ring of their own and with it an own chain of batches (docs/formats/alert.md), so that they overtake a
-backlog of readings without a gap in either. An alert is durable before it is sent, and kept until its receipt.
+backlog of readings without a gap in either. An alert is durable before it is sent, and kept until its receipt. Live
+values (`live`) take the same way while there is a backlog, but give way to alerts where the ring is short of room.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ from lamppost.envelope.pseudonym import SiteKey
 from lamppost.envelope.seal import ALERT, GENESIS, Header, plain, seal, topic_of
 from lamppost.errors import StoreError
 from lamppost.files import durable_write
+from lamppost.live import is_live, samples_of, windows_of
 from lamppost.model import Alert, Batch, Instant, Sample, Span
 from lamppost.ngsild.devices import Alarm, alert_entity
 from lamppost.ngsild.entities import Entity, gap_entities
+from lamppost.ngsild.momentary import live_entities
 from lamppost.ngsild.personal import Personal
 from lamppost.ngsild.site import SitePlan
 from lamppost.ring import Record, Ring, Stored
@@ -77,8 +80,13 @@ class Wording:
             why=alert.why,
         )
 
+    def live(self, stored: Stored, timeline: Timeline, epoch: str) -> list[Entity]:
+        """The entities of one record of live values."""
+        windows = windows_of(samples_of(stored.payload), timeline)
+        return live_entities(windows, self.plan, epoch, (stored.span.first, stored.span.last))
+
     def payload(self, alerts: Iterable[Alert], timeline: Timeline) -> list[Entity]:
-        """The entities of one envelope."""
+        """The entities of one envelope of alerts."""
         entities = [alert_entity(self.plan, self.alarm(alert, timeline)) for alert in alerts]
         return self.personal.placeless(entities)
 
@@ -114,6 +122,7 @@ class Alerting:
         self._sealed = sealed
         self._pending: deque[Alert] = deque(judge.restore(_read(memory)))
         self._wake = asyncio.Event()
+        self._newest_live = ring.stats().last
         self.overflowed = 0
 
     def judge(self, sample: Sample) -> bool:
@@ -142,6 +151,21 @@ class Alerting:
             await self._seal()
         except StoreError as failed:
             log.error("%s: %s; %s", failed.code, failed, failed.hint)
+
+    @property
+    def carries_live(self) -> bool:
+        """Whether live values are on their way, and not proved yet."""
+        return self._ring.stats().settled_through < self._newest_live
+
+    async def carry(self, records: Sequence[bytes]) -> None:
+        """Send live values (`live.pack`) the way of the alerts; where room is short, they go before any of those."""
+        await self.flush()
+        try:
+            stored = await self._ring.append([Record(1, payload) for payload in records])
+            self._newest_live = stored.last
+        except StoreError as failed:
+            log.error("%s: %s; %s", failed.code, failed, failed.hint)
+        await self.flush()
 
     def _take(self, said: Sequence[Alert]) -> None:
         for alert in said:
@@ -211,7 +235,7 @@ def seal_alerts(
     while made < at_most:
         head = ring.head()
         after = head.span.last if head else -1
-        stored = ring.read(after, BATCH_BYTES)
+        stored = _alike(ring.read(after, BATCH_BYTES))
         if not stored:
             break
         ring.hold(_batch(ring, head, stored, identity, wording, timeline))
@@ -231,7 +255,10 @@ def _batch(
     span = Span(head.span.last + 1 if head else 0, stored[-1].span.last)
     gaps = [gap for gap in ring.gaps(span.first - 1) if gap.span.first <= span.last]
     epoch, seq = ALERT + ring.epoch, head.seq + 1 if head else 0
-    entities = wording.payload([unpack_alert(s.payload) for s in stored], timeline)
+    if is_live(stored[0].payload):
+        entities = wording.live(stored[0], timeline, epoch)
+    else:
+        entities = wording.payload([unpack_alert(s.payload) for s in stored], timeline)
     payload = orjson.dumps(entities + gap_entities(gateway, gaps, epoch))
     if identity is None:
         made = plain(payload)
@@ -243,9 +270,12 @@ def _batch(
     return Batch(ring.epoch, seq, span, sealed.digest, sealed.leaf, sealed.message)
 
 
-def wanted(site: Site, state: Path) -> bool:
-    """Whether there is anything to do: rules in the site, or alerts of an earlier one to be ended and sent."""
-    return bool(site.alert) or (state / "ring-alerts").exists()
+def _alike(stored: Sequence[Stored]) -> Sequence[Stored]:
+    """What shares an envelope: alerts with alerts, and one record of live values with nothing."""
+    for number, record in enumerate(stored):
+        if is_live(record.payload):
+            return stored[: max(number, 1)]
+    return stored
 
 
 def open_ring(state: Path) -> Ring:

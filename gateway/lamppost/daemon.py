@@ -30,6 +30,7 @@ from lamppost.errors import LamppostError, StoreError, TrustError
 from lamppost.files import board_serial, locked
 from lamppost.heartbeats import Heartbeats
 from lamppost.intake import Intake
+from lamppost.live import LEAST_BEHIND, LiveValues
 from lamppost.model import Sample
 from lamppost.ngsild.personal import Personal
 from lamppost.ngsild.site import DevicePlan, SitePlan
@@ -157,10 +158,16 @@ class Daemon:
             ),
             configuration=lambda: for_hub(self._agent.status()),
         )
-        self._alert_ring: OffLoop | None = None
-        self._alerts: Alerting | None = None
-        if alerting.wanted(site, state):
-            self._alert_ring, self._alerts = self._watch(plan, personal)
+        self._alert_ring, self._alerts = self._watch(plan, personal)
+        self._live_values = LiveValues(
+            self._ring,
+            self._alerts,
+            self._timeline,
+            clock,
+            grace=site.aggregate.grace,
+            hidden=personal.names,
+            width=self._live_width,
+        )
         self._identity: identity.Identity | None = None
         self._uplink: Uplink | Direct | None = None
         self._alert_uplink: Direct | None = None
@@ -213,9 +220,9 @@ class Daemon:
                     stages.create_task(self._servers.run(), name="time servers"),
                     stages.create_task(self._renewal.run(), name="renewal"),
                     stages.create_task(self._heartbeats.run(), name="heartbeats"),
+                    stages.create_task(self._alerts.run(), name="alerts"),
+                    stages.create_task(self._live_values.run(), name="live values"),
                 ]
-                if self._alerts is not None:
-                    running.append(stages.create_task(self._alerts.run(), name="alerts"))
                 acquiring = stages.create_task(self._acquisition.run(), name="acquisition")
                 # What is here now lives as long as the process. A backlog's batch is some hundred thousand
                 # short-lived objects without cycles: looking for those less often makes it a fifth cheaper.
@@ -234,8 +241,7 @@ class Daemon:
             signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
             await self._ring.close()
             self._rings.close()
-            if self._alert_ring is not None:
-                await self._alert_ring.close()
+            await self._alert_ring.close()
 
     def _watch(self, plan: SitePlan, personal: Personal) -> tuple[OffLoop, Alerting]:
         """The alert rules, and the ring of what they say."""
@@ -257,8 +263,8 @@ class Daemon:
 
     def _deliver(self, sample: Sample) -> None:
         """A sample that raised or cleared an alert is its evidence: the ring keeps it longest."""
-        urgent = self._alerts is not None and self._alerts.judge(sample)
-        self._intake.deliver(sample, urgent=urgent)
+        self._live_values.note(sample)
+        self._intake.deliver(sample, urgent=self._alerts.judge(sample))
 
     def _sealed_alerts(self) -> None:
         for uplink in (self._uplink, self._alert_uplink):
@@ -300,8 +306,7 @@ class Daemon:
         return uplink is not None and uplink.state == "connected" and not uplink.code
 
     def _flapping(self) -> frozenset[str]:
-        standing = self._alerts.standing() if self._alerts is not None else ()
-        return frozenset(alert.rule.name for alert in standing if alert.flapping)
+        return frozenset(alert.rule.name for alert in self._alerts.standing() if alert.flapping)
 
     def _start_again(self) -> None:
         self.again = not self._ended
@@ -315,8 +320,7 @@ class Daemon:
     async def _finish(self) -> None:
         """Store the last group, seal the open windows, wait a little for the last receipts."""
         await self._intake.flush()
-        if self._alerts is not None:
-            await self._alerts.flush()
+        await self._alerts.flush()
         if self._uplink is not None and self._uplink.status().state == "connected":
             await self._seal_due(flush=True)
             await self._uplink.drained(self._clock.monotonic() + self._site.uplink.drain)
@@ -396,7 +400,7 @@ class Daemon:
             self._identity,
             self._ring,
             self._clock,
-            alerts=AlertOutbox(self._alert_ring) if self._alert_ring is not None else None,
+            alerts=AlertOutbox(self._alert_ring),
             meter=Budget(self._state / "budget.json", settings.monthly, self._clock),
             on_nudge=lambda _: self._agent.nudge(),
         )
@@ -412,17 +416,29 @@ class Daemon:
         self._uplink = readings = Direct(settings, gateway, self._ring, clock, state)
         async with asyncio.TaskGroup() as writers:
             writers.create_task(readings.run(), name="uplink of readings")
-            if self._alert_ring is not None:
-                (state / "alerts").mkdir(exist_ok=True)
-                self._alert_uplink = Direct(
-                    settings,
-                    gateway,
-                    AlertOutbox(self._alert_ring),
-                    clock,
-                    state / "alerts",
-                    connect=lambda: connection(settings, state, clock),
-                )
-                writers.create_task(self._alert_uplink.run(), name="uplink of alerts")
+            (state / "alerts").mkdir(exist_ok=True)
+            self._alert_uplink = Direct(
+                settings,
+                gateway,
+                AlertOutbox(self._alert_ring),
+                clock,
+                state / "alerts",
+                connect=lambda: connection(settings, state, clock),
+                beside=readings,
+            )
+            writers.create_task(self._alert_uplink.run(), name="uplink of alerts")
+
+    def _live_width(self) -> int | None:
+        """Nanoseconds between live values; None while they cannot go, or the month's bytes are for alerts alone."""
+        seconds = max(self._site.aggregate.window, LEAST_BEHIND)
+        if isinstance(self._uplink, Uplink):
+            thrift = self._uplink.thrift
+            if not self._uplink.connected or thrift is Thrift.ALERTS_ONLY:
+                return None
+            seconds = max(seconds, LONG_WINDOW if thrift is Thrift.LONGER_WINDOWS else 0.0)
+        elif self._alert_uplink is None or self._alert_uplink.status().state != "connected":
+            return None
+        return round(seconds * 1e9)
 
     def _utc(self) -> int | None:
         placed = self._timeline.utc(self._clock.now())
@@ -470,8 +486,7 @@ class Daemon:
             uplink=self._uplink.status() if self._uplink else None,
             enrolment=self._enrolment,
         )
-        standing = self._alerts.standing() if self._alerts is not None else ()
-        alerts = alert_report(standing, self._clock.now())
+        alerts = alert_report(self._alerts.standing(), self._clock.now())
         return {
             **found,
             "alerts": alerts,

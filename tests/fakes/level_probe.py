@@ -199,13 +199,16 @@ def _float32(value: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """One line of a jsonl sink: the batch, and what its alerts say (rule, raised or cleared, when by the gateway)."""
+    """One line of a jsonl sink: the batch, what its alerts say (rule, raised or cleared, when by the gateway), and its
+    live values (entity, value, when).
+    """
 
     epoch: str
     seq: int
     first: int
     last: int
     alerts: tuple[tuple[str, str, str], ...]
+    live: tuple[tuple[str, object, str], ...] = ()
 
     @property
     def urgent(self) -> bool:
@@ -243,10 +246,18 @@ def _arrived(line: bytes) -> Arrived:
     head, _, _ = line.partition(b',"received"')
     found = orjson.loads(head + b"}")
     alerts: list[tuple[str, str, str]] = []
+    live: list[tuple[str, object, str]] = []
     if found["epoch"].startswith("alert-"):
         for entity in orjson.loads(line)["entities"]:
+            live += [
+                (entity["id"], attribute["value"], attribute["observedAt"])
+                for attribute in entity.values()
+                if isinstance(attribute, dict) and "urn:lamppost:live" in attribute
+            ]
             state = entity.get("urn:lamppost:alertState", {})
             if state:
                 rule = entity["id"].rpartition(":")[2]
                 alerts.append((rule, state["value"], state["observedAt"]))
-    return Arrived(found["epoch"], found["seq"], found["first"], found["last"], tuple(alerts))
+    return Arrived(
+        found["epoch"], found["seq"], found["first"], found["last"], tuple(alerts), tuple(live)
+    )

@@ -35,6 +35,7 @@ UPSERT, QUERY, TEMPORAL = (
 TOKEN = "/oauth2/token"
 ERRORS = "https://uri.etsi.org/ngsi-ld/errors/"
 
+LIVE = "urn:lamppost:live"
 URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`]+\Z")
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z\Z")
 CORE_ATTRIBUTES = {"location", "observationSpace", "operationSpace", "scope"}
@@ -125,15 +126,14 @@ class StubBroker:
         return self.store(tenant).current[identity][attribute][""]["value"]
 
     def moments(self, identity: str, attribute: str, tenant: str = "") -> list[str]:
-        """The times in the history of an attribute, as they came."""
-        return [
-            i["observedAt"] for i in self.store(tenant).history.get(identity, {}).get(attribute, [])
-        ]
+        """The times in the history of an attribute, as they came; live values are none of it."""
+        found = self.store(tenant).history.get(identity, {}).get(attribute, [])
+        return [i["observedAt"] for i in found if LIVE not in i]
 
     def repeated(self) -> int:
-        """How many instances the history was given more than once."""
+        """How many instances the history was given more than once; a live value is not its window."""
         seen = Counter(
-            (tenant, identity, name, i.get("datasetId", ""), i["observedAt"])
+            (tenant, identity, name, i.get("datasetId", ""), i["observedAt"], LIVE in i)
             for tenant, store in self.tenants.items()
             for identity, attributes in store.history.items()
             for name, instances in attributes.items()

@@ -43,7 +43,7 @@ def survive(town: Town, count: int, seed: int) -> None:
     ring = found["ring"]
     assert ring["appended"] > 0
     assert ring["waiting"] == 0
-    assert ring["batches_settled"] + found["load_batches"] == found["batches"]
+    assert ring["batches_settled"] + found["load_batches"] == found["of_readings"]
     assert found["readings"] + found["in_gaps"] == ring["appended"] + found["load_readings"]
     assert found["load_problems"] == []
     assert found["broker_readings"] == found["readings"]

@@ -284,6 +284,10 @@ class Town:
         count = "SELECT count(*) FROM "
         return {
             "batches": self.booked(),
+            "of_readings": self.ask(
+                count + "lamppost_hub.entries e JOIN lamppost_hub.streams s ON s.number = e.stream"
+                " WHERE substr(s.epoch, 1, 6) <> 'alert-'"
+            )[0][0],
             "deliveries": self.ask(count + "lamppost.deliveries")[0][0],
             "readings": int(self.ask("SELECT sum(readings) FROM lamppost.measurements")[0][0]),
             "repeated_rows": self.ask(

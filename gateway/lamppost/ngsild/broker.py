@@ -36,6 +36,7 @@ from lamppost.ngsild.plan import (
     replays_of,
     requests_of,
 )
+from lamppost.ngsild.turns import Turns
 
 # All that the hub may take from this package.
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "Outcome",
     "Refusal",
     "RememberedWrites",
+    "Turns",
     "instances_of",
     "moment",
 ]
@@ -87,13 +89,23 @@ class Outcome:
 
 
 class Broker:
-    """Writes batches to one broker and tenant. Calls may overlap if they have no entity in common.
+    """Writes batches to one broker and tenant. Calls may overlap if they have no entity in common, or if one of them
+    brings live values: what is the newest is then looked up once more when a request's turn has come. Writers with one
+    memory share `turns`.
 
     `history` is what becomes of samples that are not the newest: "temporal" writes them through the temporal API,
     "replay" writes them live in the order of time with the newest last, "latest" leaves them out.
     """
 
-    def __init__(self, api: Api, memory: Memory, *, history: History = "temporal") -> None:
+    def __init__(
+        self,
+        api: Api,
+        memory: Memory,
+        *,
+        history: History = "temporal",
+        turns: Turns | None = None,
+    ) -> None:
+        self._turns = turns or Turns()
         self._api = api
         self._memory = memory
         self._history = history
@@ -114,20 +126,25 @@ class Broker:
         plan = plan_writes(entities, await self._memory.newest(identities))
         outcome = Outcome(repeated=plan.repeated)
         parts = Parts(self._memory, job, await self._memory.open_job(job) if job else None)
-        if self._history == "temporal":
-            await self._write_history(plan, parts, outcome)
-        elif self._history == "replay":
-            await self._replay(plan, parts, outcome)
-        else:
-            outcome.left_out += sum(count_instances(entity) for entity in plan.late)
-        await self._write_live(plan, parts.doubtful, outcome)
+        await self._write_late(plan.late, parts, outcome)
+        overtaken = await self._write_live(plan, parts.doubtful, outcome)
+        await self._write_late(overtaken, parts, outcome)
         await parts.close(bool(outcome.refused))
         return outcome
 
     # -- the history -----------------------------------------------------------------------------------------------
 
-    async def _write_history(self, plan: Plan, parts: Parts, outcome: Outcome) -> None:
-        for entity in plan.late:
+    async def _write_late(self, late: Sequence[Entity], parts: Parts, outcome: Outcome) -> None:
+        if self._history == "temporal":
+            await self._write_history(late, parts, outcome)
+        elif self._history == "replay":
+            async with self._turns.of(entity["id"] for entity in late):
+                await self._replay(late, parts, outcome)
+        else:
+            outcome.left_out += sum(count_instances(entity) for entity in late)
+
+    async def _write_history(self, late: Sequence[Entity], parts: Parts, outcome: Outcome) -> None:
+        for entity in late:
             for history in histories_of(entity):
                 part = name_of(history)
                 wanted, doubtful = parts.begin(part)
@@ -192,12 +209,12 @@ class Broker:
             raise _unsure(Unsure(f"its history was answered with {answer.status}"))
         return missing(answer.body, entity)
 
-    async def _replay(self, plan: Plan, parts: Parts, outcome: Outcome) -> None:
+    async def _replay(self, samples: Sequence[Entity], parts: Parts, outcome: Outcome) -> None:
         """Older samples pass through the current state; what was newer there is put back after them."""
-        if not plan.late:
+        if not samples:
             return
-        current = await self._current(plan.late)
-        for entities in replays_of(plan.late):
+        current = await self._current(samples)
+        for entities in replays_of(samples):
             for request in requests_of(entities):
                 part = name_of(request)
                 wanted, doubtful = parts.begin(part)
@@ -208,13 +225,14 @@ class Broker:
                     if len(outcome.refused) == before:
                         await parts.end(part)
         for request in requests_of(
-            [e for late in plan.late if (e := overwritten(late, current.get(late["id"], {})))]
+            [e for late in samples if (e := overwritten(late, current.get(late["id"], {})))]
         ):
             await self._upsert(request, {}, outcome)
 
     # -- the current state ----------------------------------------------------------------------------------------
 
-    async def _write_live(self, plan: Plan, doubtful: bool, outcome: Outcome) -> None:
+    async def _write_live(self, plan: Plan, doubtful: bool, outcome: Outcome) -> list[Entity]:
+        """Write what is the newest; what is so no more, because live values came between, is given back."""
         entities: Sequence[Entity] = plan.live
         if doubtful:
             entities = [e for r in requests_of(entities) for e in await self._not_held(r)]
@@ -223,9 +241,15 @@ class Broker:
         requests = requests_of(entities)
         if self._alone and requests and len(requests[0]) > 1:
             requests[:1] = [requests[0][:1], requests[0][1:]]
+        overtaken: list[Entity] = []
         for request in requests:
-            outcome.live += await self._upsert(request, plan.written, outcome)
+            identities = [entity["id"] for entity in request]
+            async with self._turns.of(identities):
+                now = plan_writes(request, await self._memory.newest(identities))
+                outcome.live += await self._upsert(now.live, now.written, outcome)
+            overtaken += now.late
             self._alone = False
+        return overtaken
 
     async def _upsert(
         self,

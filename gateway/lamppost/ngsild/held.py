@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from lamppost.ngsild.plan import Entity, instances_of, moment
+from lamppost.ngsild.vocabulary import LIVE
 
 HEAD = frozenset({"id", "type"})
 # Brokers answer with the core context's short name where it has one.
@@ -24,19 +25,31 @@ def instants(attribute: Any) -> set[Instant]:
     }
 
 
+def lasting(attribute: Any) -> list[Any]:
+    """The instances of an attribute that are no live values: those stand for no window."""
+    return [i for i in instances_of(attribute) if not (isinstance(i, dict) and LIVE in i)]
+
+
 def attribute_of(entity: Entity, name: str) -> Any:
     """An attribute by its full IRI, whichever name the broker gave it; an empty array if it is not there."""
     return entity.get(name, entity.get(_SHORT.get(name, name), []))
 
 
 def holds(current: Entity | None, wanted: Entity, *, exactly: bool = False) -> bool:
-    """Whether the broker's state is at least as new as `wanted` in every timed attribute (or `exactly` as new)."""
+    """Whether the broker's state is at least as new as `wanted` in every timed attribute (or `exactly` as new).
+
+    A live value is not the window of the same moment.
+    """
     if current is None:
         return False
     for name, attribute in wanted.items():
         if name in HEAD:
             continue
-        held = {dataset: at for at, dataset in sorted(instants(attribute_of(current, name)))}
+        there = attribute_of(current, name)
+        held = {dataset: at for at, dataset in sorted(instants(there))}
+        windows = instants(lasting(there))
+        if any(i in instants(there) - windows for i in instants(lasting(attribute))):
+            return False
         for at, dataset in instants(attribute):
             known = held.get(dataset)
             if known is None or known < at or (exactly and known != at):
@@ -45,12 +58,12 @@ def holds(current: Entity | None, wanted: Entity, *, exactly: bool = False) -> b
 
 
 def missing(history: Entity, wanted: Entity) -> Entity:
-    """The instances of a temporal entity that `history` does not have."""
+    """The instances of a temporal entity that `history` does not have; a live value in it is not the window's."""
     rest: Entity = {"id": wanted["id"], "type": wanted["type"]}
     for name, attribute in wanted.items():
         if name in HEAD:
             continue
-        known = instants(attribute_of(history, name))
+        known = instants(lasting(attribute_of(history, name)))
         left = [i for i in attribute if instants(i).isdisjoint(known)]
         if left:
             rest[name] = left

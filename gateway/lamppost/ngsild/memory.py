@@ -71,28 +71,21 @@ class RememberedWrites:
 class Parts:
     """The parts of one attempt at a job: what is done is passed over, what may have been done is asked about first.
 
-    A part is named after its content. Parts run in an order that is the same at every attempt, so only the first that
-    is not done can be in doubt; but after a refusal the plan may have changed, and then each one is.
+    A part is named after its content. Between two attempts the plan may have changed (refusals, live values that were
+    written meanwhile), so of a job that was begun before every part that is not done is in doubt.
     """
 
     def __init__(self, memory: Memory, job: str, done: frozenset[str] | None) -> None:
         self._memory = memory
         self._job = job
         self._done = done or frozenset()
-        self._always = _REFUSED in self._done
-        self._next = done is not None
-
-    @property
-    def doubtful(self) -> bool:
-        """Whether what comes next may have been done by an earlier attempt."""
-        return self._next or self._always
+        self.doubtful = done is not None  # what comes may have been done by an earlier attempt
 
     def begin(self, part: str) -> tuple[bool, bool]:
         """(whether the part has to run, whether an earlier attempt may have run it)."""
         if part in self._done:
             return False, False
-        doubtful, self._next = self.doubtful, False
-        return True, doubtful
+        return True, self.doubtful
 
     async def end(self, part: str) -> None:
         """The part is done."""

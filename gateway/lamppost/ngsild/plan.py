@@ -2,6 +2,9 @@
 
 No broker orders writes by `observedAt`: an older sample overwrites a newer current value. So what was last written
 is remembered per (entity, attribute, dataset), and only newer samples go to the current state.
+
+Live values (docs/formats/alert.md) are for the current state alone: one that is not newer is passed over. What is
+remembered of one is the microsecond before it, because the window that ends with the same reading replaces it.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
 import orjson
+
+from lamppost.ngsild.vocabulary import LIVE
 
 Entity: TypeAlias = dict[str, Any]
 Key: TypeAlias = tuple[str, str, str]  # (entity id, attribute, datasetId or "")
@@ -56,10 +61,14 @@ def plan_writes(entities: Iterable[Entity], newest: Mapping[Key, int]) -> Plan:
             fresh, older, repeated = _split(instances, newest.get(key))
             plan.repeated += repeated
             if fresh is not None:
-                written[key] = fresh[0]
-                _append(live, key[1], fresh[1])
-            if older:
-                late.setdefault(key[1], []).extend(older)
+                at, instance = fresh
+                written[key] = at
+                if LIVE in instance:
+                    written |= {k: at - 1 for k in newest if k[2] and k[:2] == key[:2]}
+                    written[key] = at - 1
+                _append(live, key[1], instance)
+            if kept := [i for i in older if LIVE not in i]:
+                late.setdefault(key[1], []).extend(kept)
         if live or not series:
             plan.live.append({**head, **live, **fixed})
             plan.written[identity] = written

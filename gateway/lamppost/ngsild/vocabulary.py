@@ -27,6 +27,7 @@ QUALITY = OWN + "quality"
 TIME_QUALITY = OWN + "timeQuality"
 WINDOW_START = OWN + "windowStart"
 WINDOW_END = OWN + "windowEnd"
+LIVE = OWN + "live"  # true: a momentary value, ahead of the window that will count its reading
 
 # Attributes of our own.
 QUALITY_OF = QUALITY + ":"  # + local name (+ "." + member): why an attribute has no value
@@ -36,6 +37,8 @@ CARRIED = OWN + "carried"
 CARRIED_TYPE = OWN + "Carried"
 REDUCED = OWN + "reduced"
 REDUCED_TYPE = OWN + "Reduced"
+NUMBERS = OWN + "numbers"
+LIVE_TYPE = OWN + "Live"
 GATEWAY = OWN + "gateway"
 ALERT_STATE = OWN + "alertState"
 VALUE = OWN + "value"

@@ -22,9 +22,9 @@ from lamppost.envelope.compression import decompress
 from lamppost.envelope.refusal import EnvelopeError
 from lamppost.errors import HubError, LamppostError, SiteError, StoreError
 from lamppost.model import Batch, Instant
-from lamppost.ngsild.broker import Api, Broker, Entity, History, Outcome, Refusal
+from lamppost.ngsild.broker import Api, Broker, Entity, History, Outcome, Refusal, Turns
 from lamppost.uplink.broker_client import BrokerSettings, Connection, connection
-from lamppost.uplink.direct_memory import Journal
+from lamppost.uplink.direct_memory import Journal, Shared
 from lamppost.uplink.pause import Backoff, signal_or_deadline
 from lamppost.uplink.refused import Box, Letter
 from lamppost.uplink.session import FIRST_DELAY, LONGEST_DELAY
@@ -109,7 +109,11 @@ class DirectStatus:
 
 
 class Direct:
-    """Stands where `Uplink` does. `connect` is for tests; without it the broker of `settings` is spoken to."""
+    """Stands where `Uplink` does. `connect` is for tests; without it the broker of `settings` is spoken to.
+
+    `beside` is another writer to the same broker: the two then never write one entity at a time, and each one knows
+    what the other has made the newest.
+    """
 
     def __init__(
         self,
@@ -121,7 +125,10 @@ class Direct:
         *,
         connect: Callable[[], Connection] | None = None,
         chance: random.Random | None = None,
+        beside: Direct | None = None,
     ) -> None:
+        self._beside = beside
+        self._turns = beside.joined_by(self) if beside else Turns()
         self._settings = settings
         self._self = {"id": f"urn:ngsi-ld:Device:{gateway}", "type": _DEVICE}
         self._outbox = outbox
@@ -156,6 +163,17 @@ class Direct:
             self._enter(UplinkState.STOPPED)
             if self._journal is not None:
                 self._journal.close()
+
+    def joined_by(self, other: Direct) -> Turns:
+        """There is another writer to the broker from now on."""
+        self._beside = other
+        return self._turns
+
+    def journal(self) -> Journal:
+        """What was written. Raises StoreError `direct.disk`."""
+        if self._journal is None:
+            self._journal = Journal.open(self._journal_path)
+        return self._journal
 
     def notify(self) -> None:
         """A new batch is held."""
@@ -201,17 +219,16 @@ class Direct:
 
     async def _connected(self) -> NoReturn:
         self._enter(UplinkState.CONNECTING, self._why)
-        if self._journal is None:
-            self._journal = Journal.open(self._journal_path)
+        memory = Shared(self.journal(), self._beside.journal()) if self._beside else self.journal()
         way = self._connect()
         self._api = way.api
         try:
-            broker = Broker(way.api, self._journal, history=self._settings.history)
+            broker = Broker(way.api, memory, history=self._settings.history, turns=self._turns)
             await broker.greet(self._self)
-            await self._forget_jobs(self._journal)
+            await self._forget_jobs(self.journal())
             while True:
                 self._wake.clear()
-                await self._write_all(broker, self._journal)
+                await self._write_all(broker, self.journal())
                 self._heard()
                 await signal_or_deadline(self._clock, self._wake, self._clock.monotonic() + LOOK)
         finally:

@@ -180,6 +180,25 @@ class Journal:
                 return
 
 
+class Shared:
+    """A writer's journal that also knows what the writer beside it has made the newest."""
+
+    def __init__(self, own: Journal, other: Journal) -> None:
+        self._own = own
+        self._other = other
+        self.open_job = own.open_job
+        self.part_done = own.part_done
+        self.close_job = own.close_job
+        self.advance = own.advance
+
+    async def newest(self, identities: Sequence[str]) -> Mapping[Key, int]:
+        """The moments last written for these entities by either."""
+        found = dict(await self._own.newest(identities))
+        for key, at in (await self._other.newest(identities)).items():
+            found[key] = max(at, found.get(key, at))
+        return found
+
+
 def _disk(path: Path, failed: OSError) -> StoreError:
     return StoreError(
         f"{path}: {failed.strerror or failed}",

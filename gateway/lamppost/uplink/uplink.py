@@ -104,8 +104,7 @@ class Uplink:
 
     def tell_state(self, message: bytes) -> bool:
         """Publish a heartbeat; False where it cannot go now, or must not (the month's bytes are used up)."""
-        connected = self._session.state is UplinkState.CONNECTED
-        if not connected or self._sender.thrift is Thrift.ALERTS_ONLY:
+        if not self.connected or self._sender.thrift is Thrift.ALERTS_ONLY:
             return False
         self._sender.tell(topic_of_state(self._gateway), message)
         return True
@@ -118,6 +117,11 @@ class Uplink:
     async def drained(self, deadline: float) -> bool:
         """Wait until every held batch is settled, at most until `deadline` (clock.monotonic()); True if so."""
         return await self._sender.drained(deadline)
+
+    @property
+    def connected(self) -> bool:
+        """Whether a connection stands, whatever the hub says of the readings."""
+        return self._session.state is UplinkState.CONNECTED
 
     @property
     def batch_readings(self) -> int:

@@ -36,7 +36,7 @@ def show(root: Path, as_json: bool) -> None:
         lines.append(
             f"{gateway['gateway']}: {gateway['state']}, {gateway['batches']} batches, {gateway['readings']} readings,"
             f" {gateway['readings_in_gaps']} in gaps, seen {age(gateway['seen_ns'], now)}"
-            + (f", {gateway['alerts']} alerts" if gateway["alerts"] else "")
+            + (f", {gateway['alerts']} in the alert stream" if gateway["alerts"] else "")
         )
         lines += [f"  refused {code}: {count}" for code, count in gateway["refused"].items()]
         lines += [

@@ -135,7 +135,7 @@ def _count(bench: Bench, story: Story) -> Verdict:
         delivered=fleet["sink"]["readings"],
         in_gaps=mine["readings_in_gaps"],
         duplicates=fleet["sink"]["duplicates"],
-        batches=mine["batches"],
+        batches=sum(e["batches"] for e in mine["epochs"] if not e["epoch"].startswith("alert-")),
         receipts_verified=ring["batches_settled"],
         outage_seconds=round(story.outage_seconds, 1),
         cable_seconds=round(story.cable_seconds, 1),

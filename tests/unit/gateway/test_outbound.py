@@ -35,16 +35,18 @@ KINDS = {("meter", name): kind for name, _, kind in POINTS}
 
 
 class Post:
-    """A ring, an outbound stage, and the hub's key to read what it sealed."""
+    """A ring, an outbound stage, and the hub's key to read what it sealed. A folder that has keys keeps them."""
 
     def __init__(self, folder: Path) -> None:
         self.timeline = Timeline(folder / "boots.json", send_unsynced=False)
         self.timeline.learn(Hands(boottime=0, utc_ns=BEGIN, in_sync=True))
         self.ring = Ring.open(folder / "ring", 8 * 1024 * 1024)
         self.outbound = Outbound(PLAN, KINDS, self.timeline, window=10.0, grace=1.0)
-        create_signing_key(folder / "envelope.key")
-        encryption = create_encryption_key(folder / "hub.key")
+        if not (folder / "hub.key").exists():
+            create_signing_key(folder / "envelope.key")
+            create_encryption_key(folder / "hub.key")
         self._hub = DecryptionKey.load(folder / "hub.key")
+        encryption = self._hub.public
         self._signer = FileSigner.load(folder / "envelope.key")
         self.identity = Identity(
             "gw-1", "hub", self._signer, encryption, {}, folder, folder, folder, 0, 0
@@ -59,11 +61,11 @@ class Post:
         now = Instant(boot, round(at * S))
         return self.outbound.seal_due(self.ring, self.identity, now, at_most=at_most, flush=flush)
 
-    def open(self, batch: Batch) -> Opened:
+    def open(self, batch: Batch, topic: str = "lamppost/gw-1/up") -> Opened:
         record = SignerRecord("gw-1", self._signer.public)
         return open_message(
             batch.message,
-            "lamppost/gw-1/up",
+            topic,
             aud="hub",
             hub_keys={self._hub.kid: self._hub},
             signer_of=lambda kid: record,
