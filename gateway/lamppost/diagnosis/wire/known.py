@@ -19,11 +19,23 @@ from lamppost_drivers.registermap import words_of
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A register that reads `equals` in this model; in `others`, by what it reads, the models that it would be."""
+    """A register that reads `equals` in this model, or one of `also` in a variant of it.
+
+    `others` holds, by what it reads, the models that it would be. Unless `only`, a value of no known model says
+    nothing: the register of this model is known from the field, not from the maker.
+    """
 
     ask: Ask
     equals: int
     others: Mapping[int, str]
+    also: tuple[int, ...] = ()
+    only: bool = True
+
+    def expected(self, got: int) -> int | None:
+        """What this model would read where it reads `got`; None where that says nothing."""
+        if got in self.also:
+            return got
+        return self.equals if self.only or got == self.equals or got in self.others else None
 
 
 @lru_cache(maxsize=1)
@@ -41,7 +53,9 @@ def of_model(driver: RegisterMap) -> tuple[tuple[Mark, ...], Ask | None]:
     for row in rows["mark"]:
         if driver.model in row["models"]:
             ask = Ask(row["function"], row["address"], row["count"])
-            marks.append(Mark(ask, row["equals"], _others(row)))
+            also = tuple(row.get("also", ()))
+            only = row["from"] == "maker"
+            marks.append(Mark(ask, row["equals"], _others(row), also, only))
     for own in driver.identify:
         if isinstance(own.equals, int):
             ask = Ask(FUNCTIONS[own.table], own.address, words_of(own.type))
@@ -55,7 +69,8 @@ def of_model(driver: RegisterMap) -> tuple[tuple[Mark, ...], Ask | None]:
 def _others(row: Mapping[str, Any]) -> dict[int, str]:
     place = ("function", "address", "count")
     return {
-        other["equals"]: other["models"][0]
+        value: other["models"][0]
         for other in table()["mark"]
         if other is not row and all(other[key] == row[key] for key in place)
+        for value in (other["equals"], *other.get("also", ()))
     }

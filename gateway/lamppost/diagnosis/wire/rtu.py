@@ -266,9 +266,12 @@ class Examination:
         got = 0
         for word in trial.values:
             got = got << 16 | word
+        expected = mark.expected(got)
+        if expected is None:
+            return None
         return Identity(
             address=mark.ask.address,
-            expected=f"{mark.equals:#x}",
+            expected=f"{expected:#x}",
             got=f"{got:#x}",
             known=mark.others.get(got, ""),
         )

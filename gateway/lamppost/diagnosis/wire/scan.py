@@ -6,7 +6,7 @@ its map. What only fits is said to fit, never to be.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lamppost.diagnosis.facts import Trial
@@ -82,10 +82,10 @@ class Scan:
 
     async def _look(self, unit: int) -> Resident:
         resident = Resident(unit, text_of(self._line))
-        for ask, value, model in _marks():
+        for ask, models in _marks():
             trial = await self._ask(unit, ask, self._wait)
-            if trial.outcome == "good" and _number(trial.values) == value:
-                resident.proved = model
+            if trial.outcome == "good" and _number(trial.values) in models:
+                resident.proved = models[_number(trial.values)]
                 break
         for driver in self._candidates(resident):
             if await self._fits(unit, driver, resident) and resident.proved:
@@ -141,9 +141,13 @@ class Scan:
         return frames.judged(request, heard, text_of(self._line), self._wait)
 
 
-def _marks() -> Iterator[tuple[Ask, int, str]]:
+def _marks() -> Iterator[tuple[Ask, Mapping[int, str]]]:
+    """Each place that tells a model, once, with the models by what it reads."""
+    places: dict[Ask, dict[int, str]] = {}
     for row in known.table()["mark"]:
-        yield Ask(row["function"], row["address"], row["count"]), row["equals"], row["models"][0]
+        models = places.setdefault(Ask(row["function"], row["address"], row["count"]), {})
+        models.update(dict.fromkeys((row["equals"], *row.get("also", ())), row["models"][0]))
+    yield from places.items()
 
 
 def _number(words: Sequence[int]) -> int:
