@@ -34,8 +34,8 @@ DRIVERS = tuple(
         framing=FixedFraming(b"\xff", 4, sound),
         values=partial(values, divisor, nearest),
         evidence=(
-            ("hand-encoded: 1000 units", "ff03e8ea", {"distance": 1000 / divisor}),
-            ("wrong sum", "ff03e8eb", None),
+            ("hand-encoded: 500 units", "ff01f4f4", {"distance": 500 / divisor}),
+            ("wrong sum", "ff01f4f5", None),
         ),
         period=0.5,
     )
