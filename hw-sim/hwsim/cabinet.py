@@ -5,6 +5,7 @@
     [[line.sensor]]  model (pms5003, sds011, p1, frames, answers), seed, period, faults
     [[line.mbus]]    frames (hex of long frames), address, delay, repeat, faults
     [[tcp]]          name, port (0: any free one); [[tcp.unit]] as above
+    [[converter]]    name, port, pieces: M-Bus over TCP; [[converter.mbus]] as above
     [[i2c]] [[gpio]] see `boards`
     [[ble]]          see `radio`
     [[event]]        at (such as "60s"), do (a word of `site.Control`), and its arguments: line, unit, ...
@@ -27,6 +28,7 @@ from hwsim.air import Pms5003, Sds011
 from hwsim.boards import Board
 from hwsim.line import Line
 from hwsim.mbus import MBusMeter
+from hwsim.mbus_tcp import MBusTcpServer
 from hwsim.meters import METERS, Meter, RegisterDump
 from hwsim.modbus import Faults, FaultyUnit, RtuUnit
 from hwsim.modbus_pdu import Unit
@@ -142,13 +144,14 @@ class Cabinet:
         self.lines: dict[str, Line] = {}
         self._line = line
         self.servers: dict[str, ModbusTcpServer] = {}
+        self.converters: dict[str, MBusTcpServer] = {}
         self._units: dict[str, dict[int, FaultyUnit]] = {}
         self._sensors: dict[str, list[Faulty]] = {}
         self._meters: dict[str, dict[int, Faulty]] = {}
         self.radios: dict[str, Radio] = {}
         self._stack = ExitStack()
         self.events: list[Plan] = list(plan.get("event", []))
-        known = ("line", "tcp", "i2c", "gpio", "ble", "event")
+        known = ("line", "tcp", "converter", "i2c", "gpio", "ble", "event")
         if unknown := set(plan).difference(known):
             raise SiteFileError(
                 f"unknown table {sorted(unknown)[0]!r}: there are {', '.join(known)}"
@@ -159,6 +162,8 @@ class Cabinet:
                 self._add_line(dict(each), folder)
             for server in plan.get("tcp", []):
                 self._add_server(dict(server))
+            for converter in plan.get("converter", []):
+                self._add_converter(dict(converter))
             for radio in plan.get("ble", []):
                 self.radios[radio.get("name", "ble")] = _radio(radio, folder)
         except SiteFileError:
@@ -192,11 +197,18 @@ class Cabinet:
         self.servers[name] = ModbusTcpServer(units, **plan)
         self._units[name] = self.servers[name].units
 
+    def _add_converter(self, plan: Plan) -> None:
+        name = plan.pop("name")
+        meters = dict(_mbus(meter) for meter in _repeated(plan.pop("mbus", []), "address"))
+        self._meters[name] = meters
+        self._units[name] = {}
+        self.converters[name] = MBusTcpServer(meters.values(), **plan)
+
     def start(self) -> Cabinet:
         """Create every path and port."""
         for line in self.lines.values():
             self._stack.enter_context(line)
-        for server in self.servers.values():
+        for server in (*self.servers.values(), *self.converters.values()):
             self._stack.enter_context(server)
         self._stack.callback(self.board.close)
         self.board.start()
@@ -215,18 +227,18 @@ class Cabinet:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def link(self, name: str) -> Line | ModbusTcpServer:
+    def link(self, name: str) -> Line | ModbusTcpServer | MBusTcpServer:
         """A line or server by name; raises SiteFileError with the names there are."""
-        found = self.lines.get(name) or self.servers.get(name)
+        found = self.lines.get(name) or self.servers.get(name) or self.converters.get(name)
         if found is None:
             raise SiteFileError(f"no line {name!r}: there are {', '.join(self.names())}")
         return found
 
     def names(self) -> list[str]:
         """Of everything that an event may name as its `line`."""
-        return [*self.lines, *self.servers, *self.board.names, *self.radios]
+        return [*self.lines, *self.servers, *self.converters, *self.board.names, *self.radios]
 
-    def adapter(self, name: str) -> Line | ModbusTcpServer | Radio:
+    def adapter(self, name: str) -> Line | ModbusTcpServer | MBusTcpServer | Radio:
         """What can be pulled out."""
         return self.radios[name] if name in self.radios else self.link(name)
 

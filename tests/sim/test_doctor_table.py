@@ -44,7 +44,7 @@ def assert_honest(seen: Sequence[Seen]) -> None:
 def test_the_table_is_whole() -> None:
     assert len(CASES) >= 60
     assert len({case.name for case in CASES}) == len(CASES)
-    assert {"rtu", "tcp", "mbus", "stream", "uart", "i2c"} == {case.bus for case in CASES}
+    assert {"rtu", "tcp", "mbus", "mbus-tcp", "stream", "uart", "i2c"} == {case.bus for case in CASES}
     assert {"two faults at once", "intermittent", "another device at the right id"} <= {
         case.row for case in CASES
     }

@@ -38,11 +38,13 @@ def ask(address: int, toggled: bool) -> bytes:
     return _short(_REQ_UD2 | _FCV | (_FCB if toggled else 0), address)
 
 
-def select(identification: int) -> bytes:
-    """SND_UD with CI 52h: select the meter with this number of eight digits, whoever made it."""
-    number = (
-        bytes.fromhex(f"{identification:08d}")[::-1] if identification <= 99_999_999 else bytes(4)
-    )
+def select(identification: int, known: int = 8) -> bytes:
+    """SND_UD with CI 52h: select the meter with this number of eight digits, whoever made it.
+
+    `known`: only so many of its first digits must fit (the nibble Fh matches any, EN 13757-7).
+    """
+    digits = f"{identification:08d}" if identification <= 99_999_999 else "0" * 8
+    number = bytes.fromhex(digits[:known].ljust(8, "f"))[::-1]
     body = bytes((_SND_UD | _FCV | _FCB, SELECTED, 0x52)) + number + b"\xff\xff\xff\xff"
     return bytes((0x68, len(body), len(body), 0x68)) + body + bytes((sum8(body), 0x16))
 

@@ -78,8 +78,8 @@ def probe(
 @command.command()
 @link_option
 @reached
-@click.option("--from", "first", type=click.IntRange(1, 247), default=1, show_default=True)
-@click.option("--to", "last", type=click.IntRange(1, 247), default=247, show_default=True)
+@click.option("--from", "first", type=click.IntRange(0, 250), help="first unit id or address")
+@click.option("--to", "last", type=click.IntRange(0, 250), help="last unit id or address")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -91,12 +91,14 @@ def scan(
     socket: Path,
     state: Path,
     site: Path,
-    first: int,
-    last: int,
+    first: int | None,
+    last: int | None,
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Who is on the bus? Asks every unit id (about 51 s for all 247) and names what it knows."""
+    """Who is on the bus? Asks every unit id (about 51 s for all 247) and names what it knows. On an M-Bus: first by
+    the numbers of the meters, then by primary addresses.
+    """
     from lamppost.cli.bus_scan import show
 
     show(socket, state, site, links, first, last, out, as_json=as_json)

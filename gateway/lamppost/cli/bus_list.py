@@ -79,7 +79,7 @@ def _row(found: Reach, link: LinkSettings) -> dict[str, Any]:
 
 def _direct_state(kind: str, where: str) -> str:
     """Without a daemon: whether the port is there and free."""
-    if kind not in (*_SERIAL, "i2c"):
+    if kind not in (*_SERIAL, "i2c"):  # over a network or by radio: nothing to see without asking
         return "waiting"
     path = Path(where)
     if not path.exists():

@@ -15,6 +15,15 @@ from lamppost.diagnosis.wire.line import Heard
 from lamppost.errors import LinkError
 from lamppost.status.lending import only_reads, would_write
 
+_KINDS = ("modbus-rtu", "modbus-tcp", "mbus", "mbus-tcp", "serial")
+_OTHERWISE = {
+    "i2c": "what its devices take is not told apart from writing; ask: lamppost bus probe --link {link}",
+    "ble": "nothing is sent to devices that only advertise; see: lamppost bus probe --link {link}",
+    "gpio": "a pulse input takes no bytes; see: lamppost bus probe --link {link}",
+}
+_QUIET, _QUIET_NETWORK = 0.06, 0.3
+"""Seconds of silence that end an answer; a network hands it over in pieces."""
+
 
 def send(
     socket: Path,
@@ -29,7 +38,7 @@ def send(
 ) -> None:
     """Send once. Raises LinkError `link.read-only`, `link.no-answer`."""
     found = reach(socket, state, site, "lamppost bus raw")
-    (link,) = found.links((name,), ("modbus-rtu", "modbus-tcp", "mbus", "serial"))
+    (link,) = found.links((name,), _KINDS, _OTHERWISE)
     if crc or link.kind == "modbus-tcp":
         data += frames.crc(data)
     if not only_reads(link.kind, data):
@@ -67,4 +76,5 @@ async def _send(found: Reach, link: LinkSettings, data: bytes, wait: float) -> H
     drivers = [found.registry.find(d.model) for d in found.site.device if d.link == link.name]
     async with found.access.raw(link) as raw:
         await raw.use(line_of(link, drivers))
-        return await raw.exchange(data, wait, 0.06)
+        quiet = _QUIET_NETWORK if link.kind == "mbus-tcp" else _QUIET
+        return await raw.exchange(data, wait, quiet)

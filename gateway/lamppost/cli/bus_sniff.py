@@ -11,11 +11,17 @@ from lamppost.cli.terminal import say, wrapped
 from lamppost.clock import SystemClock
 from lamppost.config.schema import LinkSettings
 from lamppost.diagnosis.examine import line_of
-from lamppost.diagnosis.wire import frames
+from lamppost.diagnosis.wire import frames, mbus
 from lamppost.diagnosis.wire.line import Heard, text_of
 from lamppost.links.serial import LineSettings
 
-_KINDS = ("modbus-rtu", "serial", "mbus")
+_KINDS = ("modbus-rtu", "serial", "mbus", "mbus-tcp")
+_OTHERWISE = {
+    "modbus-tcp": "a Modbus/TCP server speaks only when asked; count its answers: lamppost bus soak --link {link}",
+    "i2c": "we are its only master, so there is nothing to overhear; ask: lamppost bus probe --link {link}",
+    "ble": "what is on the air: lamppost bus probe --link {link}",
+    "gpio": "what the pins do: lamppost bus probe --link {link}",
+}
 _PIECE = 0.25
 _LEASE = 110.0
 
@@ -27,7 +33,7 @@ def listen(
     import click
 
     found = reach(socket, state, site, "lamppost bus sniff", min(seconds + 10, _LEASE))
-    chosen = found.links(links, _KINDS)
+    chosen = found.links(links, _KINDS, _OTHERWISE)
     if len(chosen) != 1:
         names = ", ".join(link.name for link in chosen) or "none"
         raise click.UsageError(f"name one link with --link: {names}")
@@ -46,35 +52,53 @@ async def _listen(found: Reach, link: LinkSettings, seconds: float, *, ndjson: b
     async with found.access.raw(link) as raw:
         await raw.use(line)
         if not ndjson:
-            via(f"{found.via}, {link.name} at {text_of(line)}, listening {seconds:g} s")
+            at = line_text(link, line)
+            via(f"{found.via}, {link.name}{at and f' at {at}'}, listening {seconds:g} s")
         began = clock.monotonic()
         while (now := clock.monotonic() - began) < seconds:
             heard = await raw.exchange(b"", min(_PIECE, seconds - now), 0.02, 4000)
             if heard.data:
                 count += len(heard.data)
-                _print(link.name, now, heard, line, ndjson=ndjson)
+                _print(link, now, heard, line, ndjson=ndjson)
     return count
 
 
-def _print(link: str, at: float, heard: Heard, line: LineSettings, *, ndjson: bool) -> None:
-    found = frames.split(heard.data)
+def _print(
+    link: LinkSettings, at: float, heard: Heard, line: LineSettings, *, ndjson: bool
+) -> None:
+    is_mbus = link.kind.startswith("mbus")
+    found = mbus.frames(heard.data) if is_mbus else list(frames.split(heard.data).frames)
     if ndjson:
         import orjson
 
         row = {
             "schema": "lamppost.bus-sniff/1",
-            "link": link,
+            "link": link.name,
             "at": round(at, 3),
-            "line": text_of(line),
+            "line": line_text(link, line),
             "hex": heard.data.hex(),
-            "frames": [f.hex() for f in found.frames],
+            "frames": [f.hex() for f in found],
         }
         say(orjson.dumps(row).decode())
         return
-    said = ", ".join(_named(f) for f in found.frames)
+    said = ", ".join((_named_mbus if is_mbus else _named)(f) for f in found)
     shown = heard.data[:48].hex(" ") + (" ..." if len(heard.data) > 48 else "")
     for text in wrapped(f"{shown}{'  = ' + said if said else ''}", f"{at:7.2f} s  "):
         say(text)
+
+
+def line_text(link: LinkSettings, line: LineSettings) -> str:
+    """The line settings; empty where a converter keeps them to itself."""
+    return "" if link.kind.endswith("-tcp") else text_of(line)
+
+
+def _named_mbus(frame: bytes) -> str:
+    """EN 13757-2, clause 5.7: the control field tells the two sides apart by its bit 6."""
+    if len(frame) == 1:
+        return "a meter acknowledges"
+    control, address = (frame[1], frame[2]) if len(frame) == 5 else (frame[4], frame[5])
+    side = "request to" if control & 0x40 else "answer of"
+    return f"{side} meter {address}: control {control:02x}, {len(frame)} bytes"
 
 
 def _named(frame: bytes) -> str:

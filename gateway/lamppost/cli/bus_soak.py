@@ -4,22 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+
+import click
 
 from lamppost.cli.bus import via
 from lamppost.cli.reach import Reach, reach
 from lamppost.cli.terminal import Progress, note, paint, say
 from lamppost.clock import SystemClock
-from lamppost.config.schema import LinkSettings, ModbusRtuLink, ModbusTcpLink
+from lamppost.config.schema import (
+    LinkSettings,
+    MbusLink,
+    MbusTcpLink,
+    ModbusRtuLink,
+    ModbusTcpLink,
+)
 from lamppost.diagnosis.examine import line_of
-from lamppost.diagnosis.wire import frames
-from lamppost.diagnosis.wire.line import text_of
+from lamppost.diagnosis.facts import Trial
+from lamppost.diagnosis.wire import frames, mbus
+from lamppost.diagnosis.wire.line import RawLine, text_of
 from lamppost.diagnosis.wire.plan import LinePlan, UnitPlan
 from lamppost.diagnosis.wire.rtu import whole
+from lamppost.links.serial import LineSettings
 
-_KINDS = ("modbus-rtu", "modbus-tcp")
+_KINDS = ("modbus-rtu", "modbus-tcp", "mbus", "mbus-tcp")
+_OTHERWISE = {
+    "serial": "its sensor is listened to, or asked in a way of its own: lamppost bus probe --link {link}",
+    "i2c": "its devices only acknowledge or do not: lamppost bus probe --link {link}",
+    "ble": "its devices advertise when they like; watch them: lamppost watch",
+    "gpio": "its pins are counted, not asked: lamppost bus probe --link {link}",
+}
 _LOAN = 60.0
 """Seconds after which the bus is given back for a moment, so that readings go on at least once a minute."""
 _PAUSE = 2.0
@@ -64,6 +82,9 @@ class Count:
         }
 
 
+Asker: TypeAlias = Callable[[RawLine, Count], Awaitable[Trial]]
+
+
 def soak(
     socket: Path,
     state: Path,
@@ -77,7 +98,9 @@ def soak(
     """Ask until the time is over or Ctrl-C. Exit 1 where more than one request in 200 was lost."""
     found = reach(socket, state, site, "lamppost bus soak", _LOAN + 10)
     only = found.device(device) if device else None
-    chosen = found.links((only.link,) if only else links, _KINDS)
+    chosen = found.links((only.link,) if only else links, _KINDS, _OTHERWISE)
+    if not chosen:
+        raise click.UsageError("this site has no Modbus or M-Bus link; try: lamppost bus probe")
     progress = Progress(quiet=as_json)
     counts: list[Count] = []
     if seconds > 10 and not as_json:
@@ -110,21 +133,21 @@ async def _one(
     counts: list[Count],
     progress: Progress,
 ) -> None:
-    assert isinstance(link, ModbusRtuLink | ModbusTcpLink)
     drivers = [found.registry.find(d.model) for d in found.site.device if d.link == link.name]
-    plan = found.examiner().modbus_plan(link, line_of(link, drivers))
-    units = [unit for unit in plan.units if not device or unit.device == device]
-    mine = [Count(unit.device, f"{link.name}/{unit.unit}") for unit in units]
+    line = line_of(link, drivers)
+    asked = [each for each in _askers(found, link, line) if not device or each[0].device == device]
+    mine = [count for count, _ in asked]
     counts.extend(mine)
     clock = SystemClock()
     end = clock.monotonic() + seconds
-    while units and clock.monotonic() < end:
+    while asked and clock.monotonic() < end:
         stop = min(end, clock.monotonic() + _LOAN)
         async with found.access.raw(link) as raw:
-            await raw.use(plan.line)
+            await raw.use(line)
             while clock.monotonic() < stop:
-                for unit, count in zip(units, mine, strict=True):
-                    await _ask(raw, plan, unit, count)
+                for count, ask in asked:
+                    trial = await ask(raw, count)
+                    count.take(trial.outcome, trial.ms)
                 done = sum(count.asked for count in mine)
                 lost = sum(count.lost for count in mine)
                 left = max(0.0, end - clock.monotonic())
@@ -133,12 +156,36 @@ async def _one(
             await clock.sleep_until(clock.monotonic() + _PAUSE)
 
 
-async def _ask(raw: Any, plan: LinePlan, unit: UnitPlan, count: Count) -> None:
+def _askers(found: Reach, link: LinkSettings, line: LineSettings) -> list[tuple[Count, Asker]]:
+    """For each device its count and how it is asked once."""
+    examiner = found.examiner()
+    if isinstance(link, MbusLink | MbusTcpLink):
+        bus = examiner.mbus_plan(link, line)
+        return [
+            (
+                Count(meter.device, f"{link.name}/{meter.secondary or meter.unit}"),
+                partial(_read_out, bus, meter),
+            )
+            for meter in bus.meters
+        ]
+    assert isinstance(link, ModbusRtuLink | ModbusTcpLink)
+    plan = examiner.modbus_plan(link, line)
+    return [
+        (Count(unit.device, f"{link.name}/{unit.unit}"), partial(_ask, plan, unit))
+        for unit in plan.units
+    ]
+
+
+async def _read_out(plan: mbus.MbusPlan, meter: mbus.Meter, raw: RawLine, count: Count) -> Trial:
+    del count
+    return await mbus.ask(raw, meter, plan.line, plan.timeout)
+
+
+async def _ask(plan: LinePlan, unit: UnitPlan, raw: RawLine, count: Count) -> Trial:
     ask = unit.long if unit.long is not None and count.asked % 2 else unit.short
     request = frames.read_frame(unit.unit, ask.function, ask.address, ask.count)
     heard = await whole(raw, request, plan.timeout)
-    trial = frames.judged(request, heard, text_of(plan.line), plan.timeout)
-    count.take(trial.outcome, trial.ms)
+    return frames.judged(request, heard, text_of(plan.line), plan.timeout)
 
 
 def _finish(via_: str, counts: list[Count], seconds: float, *, as_json: bool) -> None:

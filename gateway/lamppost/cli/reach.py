@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -19,7 +20,9 @@ from lamppost.diagnosis.gather import program
 from lamppost.diagnosis.leased import Leased
 from lamppost.errors import SiteError
 
-_ON_WIRE = ("modbus-rtu", "modbus-tcp", "mbus", "serial", "i2c")
+ON_WIRE = ("modbus-rtu", "modbus-tcp", "mbus", "mbus-tcp", "serial", "i2c")
+"""Kinds of link on which a device is asked or listened to by a wire of its own."""
+EVERY = (*ON_WIRE, "ble", "gpio")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +41,25 @@ class Reach:
         """For what is probed."""
         return Examiner(self.site, self.registry, self.access, SystemClock(), tell, seconds)
 
-    def links(self, named: Sequence[str], kinds: Sequence[str] = _ON_WIRE) -> list[LinkSettings]:
-        """The links named, or all of these kinds. Raises click.UsageError with the names there are."""
+    def links(
+        self,
+        named: Sequence[str],
+        kinds: Sequence[str] = EVERY,
+        otherwise: Mapping[str, str] = MappingProxyType({}),
+    ) -> list[LinkSettings]:
+        """The links named, or all of these kinds. Raises click.UsageError with the names there are.
+
+        `otherwise`: what to say of a link of another kind, by its kind; {link} stands for its name.
+        """
         known = {link.name: link for link in self.site.link if link.kind in kinds}
         for name in named:
-            if name not in known:
-                there = ", ".join(known) or "none"
-                raise click.UsageError(f"no link {name!r} of kind {' or '.join(kinds)}: {there}")
+            if name in known:
+                continue
+            kind = next((link.kind for link in self.site.link if link.name == name), "")
+            if kind:
+                raise click.UsageError(f"{name} is {kind}: {otherwise[kind].format(link=name)}")
+            there = ", ".join(known) or "none"
+            raise click.UsageError(f"no link {name!r} of kind {' or '.join(kinds)}: {there}")
         return [known[name] for name in named] if named else list(known.values())
 
     def device(self, wanted: str) -> DeviceSettings:

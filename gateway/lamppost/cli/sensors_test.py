@@ -11,7 +11,7 @@ import orjson
 from lamppost.cli import finding_text
 from lamppost.cli.bus import run, via
 from lamppost.cli.bus_probe import tally
-from lamppost.cli.reach import Reach, reach
+from lamppost.cli.reach import ON_WIRE, Reach, reach
 from lamppost.cli.sensors_read import read_here
 from lamppost.cli.terminal import Progress, say
 from lamppost.diagnosis import verdict
@@ -19,15 +19,13 @@ from lamppost.diagnosis.facts import Facts, Line
 from lamppost.diagnosis.gather import machine
 from lamppost.findings import Finding, found
 
-_ON_WIRE = ("modbus-rtu", "modbus-tcp", "mbus", "serial", "i2c")
-
 
 def show(socket: Path, state: Path, site: Path, name: str | None, *, as_json: bool) -> None:
     """Ask, judge, print; exit by the first finding."""
     reached = reach(socket, state, site, "lamppost sensors test")
     devices = [reached.device(name)] if name else list(reached.site.device)
     kinds = {link.name: link.kind for link in reached.site.link}
-    wired = sorted({d.link for d in devices if kinds[d.link] in _ON_WIRE})
+    wired = sorted({d.link for d in devices if kinds[d.link] in ON_WIRE})
     progress = Progress(quiet=as_json)
     names = [d.name for d in devices] if name else []
     lines: list[Line] = []
@@ -37,7 +35,7 @@ def show(socket: Path, state: Path, site: Path, name: str | None, *, as_json: bo
     findings = verdict.judge(facts, ["bus", "sensors"])
     if name:
         findings = [f for f in findings if f.subject in (name, devices[0].link, devices[0].name)]
-    rest = [d for d in devices if kinds[d.link] not in _ON_WIRE and reached.status is None]
+    rest = [d for d in devices if kinds[d.link] not in ON_WIRE and reached.status is None]
     for device in rest:
         progress(f"waiting for {device.name}")
         values = asyncio.run(read_here(reached, device, 1, state))

@@ -11,13 +11,14 @@ from lamppost.config.schema import (
     I2cLink,
     LinkSettings,
     MbusLink,
+    MbusTcpLink,
     ModbusRtuLink,
     ModbusTcpLink,
     SerialLink,
 )
 from lamppost.diagnosis.wire.i2c import I2c, touched
 from lamppost.diagnosis.wire.line import DirectLine, RawLine
-from lamppost.diagnosis.wire.tcp import TcpRaw
+from lamppost.diagnosis.wire.tcp import ConverterRaw, TcpRaw
 from lamppost.links.faults import no_exchange
 from lamppost.links.i2c import I2cLink as I2cPort
 
@@ -28,7 +29,7 @@ class Access(Protocol):
     via: str
 
     def raw(self, link: LinkSettings) -> AbstractAsyncContextManager[RawLine]:
-        """A serial line or a Modbus/TCP server, to ask raw."""
+        """A serial line, or what stands for one over a network, to ask raw."""
         ...
 
     def i2c(self, link: I2cLink) -> AbstractAsyncContextManager[I2c]:
@@ -64,6 +65,8 @@ class Direct:
 def _line(link: LinkSettings) -> RawLine:
     if isinstance(link, ModbusTcpLink):
         return TcpRaw(link.host, link.port)
+    if isinstance(link, MbusTcpLink):
+        return ConverterRaw(link.host, link.port, link.timeout)
     if isinstance(link, SerialLink | ModbusRtuLink | MbusLink):
         return DirectLine(link.port)
     raise no_exchange(link.name, link.kind, "requests")

@@ -16,6 +16,7 @@ from lamppost.config.schema import (
     I2cLink,
     LinkSettings,
     MbusLink,
+    MbusTcpLink,
     ModbusRtuLink,
     ModbusTcpLink,
     SerialLink,
@@ -83,14 +84,10 @@ class Examiner:
             async with self.access.raw(link) as raw:
                 plan = self.modbus_plan(link, line)
                 return await Examination(raw, plan, self.clock, until, self.tell).run(devices)
-        if isinstance(link, MbusLink):
-            meters = [
-                mbus.Meter(d.name, d.model, d.unit, d.secondary or "") for d in self._on(link)
-            ]
+        if isinstance(link, MbusLink | MbusTcpLink):
+            meters = self.mbus_plan(link, line)
             async with self.access.raw(link) as raw:
-                return await mbus.MbusExamination(
-                    raw, link.name, line, meters, self.clock, until, self.tell
-                ).run()
+                return await mbus.MbusExamination(raw, meters, self.clock, until, self.tell).run()
         if isinstance(link, SerialLink):
             return await self._serial(link, line, until)
         if isinstance(link, I2cLink):
@@ -125,6 +122,12 @@ class Examiner:
             if plan is not None:
                 units.append(plan)
         return LinePlan(link.name, link.kind, where_of(link), line, link.timeout, tuple(units))
+
+    def mbus_plan(self, link: MbusLink | MbusTcpLink, line: LineSettings) -> mbus.MbusPlan:
+        """The bus as the site has it."""
+        meters = (mbus.Meter(d.name, d.model, d.unit, d.secondary or "") for d in self._on(link))
+        timeout = link.timeout if isinstance(link, MbusTcpLink) else None
+        return mbus.MbusPlan(link.name, link.kind, line, tuple(meters), timeout)
 
     def _i2c_devices(self, link: I2cLink) -> list[tuple[str, str, int]]:
         found = []
@@ -163,6 +166,6 @@ def line_of(link: LinkSettings, drivers: Sequence[Driver]) -> LineSettings:
 
 def where_of(link: LinkSettings) -> str:
     """The port or address of a link, for people."""
-    if isinstance(link, ModbusTcpLink):
+    if isinstance(link, ModbusTcpLink | MbusTcpLink):
         return f"{link.host}:{link.port}"
     return str(getattr(link, "port", None) or getattr(link, "adapter", None) or link.kind)

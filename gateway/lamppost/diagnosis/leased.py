@@ -131,7 +131,7 @@ class LeasedLine:
 
     async def use(self, line: LineSettings) -> None:
         """See `RawLine`."""
-        if self._loan.kind != "modbus-tcp" and line != self._line:
+        if not self._loan.kind.endswith("-tcp") and line != self._line:
             wish = {
                 "do": "tune",
                 "baud": line.baud,
@@ -152,12 +152,12 @@ class LeasedLine:
             return Heard()
         began = monotonic_ns()
         wish = {"do": "exchange", "send": send.hex(), "wait": wait, "count": limit}
-        heard = bytes.fromhex((await self._loan.ask(wish, wait))["heard"])
+        heard = await self._asked(wish, wait)
         took = (monotonic_ns() - began) / 1e9
         if not heard:
             return Heard()
-        if is_tcp:
-            return Heard(((min(took, wait), heard + crc(heard)),))
+        if self._loan.kind.endswith("-tcp"):
+            return Heard(((min(took, wait), heard + crc(heard) if is_tcp else heard),))
         character = self._line.character / 1e9
         first = took - _GAP - (len(data) + len(heard)) * character
         pieces = [(min(max(first, 0.0), wait), heard)]
@@ -168,6 +168,15 @@ class LeasedLine:
             if more:
                 pieces.append((took, more))
         return Heard(tuple(pieces))
+
+    async def _asked(self, wish: dict[str, Any], wait: float) -> bytes:
+        """What was heard. A connection that the daemon gave up after much silence is made anew, once."""
+        try:
+            return bytes.fromhex((await self._loan.ask(wish, wait))["heard"])
+        except LinkError as error:
+            if error.code != "link.lost" or self._loan.kind != "mbus-tcp":
+                raise
+        return bytes.fromhex((await self._loan.ask(wish, wait))["heard"])
 
     def counters(self) -> None:
         """Nobody counts here."""

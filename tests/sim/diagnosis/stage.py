@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -21,8 +24,8 @@ from hwsim.line import Line
 from hwsim.mbus import MBusMeter, long
 from hwsim.meters import METERS
 from hwsim.modbus import RtuUnit
-from hwsim.modbus_tcp import ModbusTcpServer
 from hwsim.preload import environment
+from hwsim.tcp_server import TcpServer
 from hwsim.terminal import Terminal
 from hwsim.wiring import Alternating, SecondMaster, SwappedPair, reorder
 
@@ -50,6 +53,8 @@ class Case:
     line: Mapping[str, Any] = field(default_factory=dict)
     units: tuple[Mapping[str, Any], ...] | None = None
     meters: tuple[int, ...] = (1, 2)
+    faults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Of meters, by their address."""
     sensors: tuple[str, ...] = ()
     chips: tuple[Mapping[str, Any], ...] = ()
     wiring: tuple[Mapping[str, Any], ...] = ()
@@ -144,7 +149,8 @@ def stage(case: Case, folder: Path) -> Iterator[tuple[dict[str, str], Path, dict
         env = environment(folder / "dev")
         for change in case.wiring:
             _CHANGES[str(change["kind"])](case, cabinet, change, folder, stack)
-        yield env, root, {name: server.port for name, server in cabinet.servers.items()}
+        servers = {**cabinet.servers, **cabinet.converters}
+        yield env, root, {name: server.port for name, server in servers.items()}
 
 
 def _plan(case: Case) -> dict[str, Any]:
@@ -156,9 +162,11 @@ def _plan(case: Case) -> dict[str, Any]:
     if case.bus == "tcp":
         return {"tcp": [{"name": "t", "unit": units}]}
     if case.bus == "mbus":
-        frames = [{"frames": [_meter(n, at)], "address": n} for at, n in enumerate(case.meters)]
+        frames = _meters(case)
         how = {"baud": 2400, "form": "8E1", **case.line}
         return {"line": [{"name": "b", **how, "mbus": frames}]}
+    if case.bus == "mbus-tcp":
+        return {"converter": [{"name": "c", **case.line, "mbus": _meters(case)}]}
     if case.bus in ("stream", "uart"):
         sensors = [{"model": model} for model in case.sensors]
         how = {"baud": 9600, "half_duplex": False, **case.line}
@@ -166,6 +174,17 @@ def _plan(case: Case) -> dict[str, Any]:
     chips = [dict(chip) for chip in case.chips]
     no_bus = any(change["kind"] == "no-bus" for change in case.wiring)
     return {} if no_bus else {"i2c": [{"number": 1, "device": chips}]}
+
+
+def _meters(case: Case) -> list[dict[str, Any]]:
+    return [
+        {
+            "frames": [_meter(address, at)],
+            "address": address,
+            "faults": dict(case.faults.get(str(address), {})),
+        }
+        for at, address in enumerate(case.meters)
+    ]
 
 
 def _meter(address: int, at: int) -> str:
@@ -195,6 +214,52 @@ def _double_meter(how: Mapping[str, Any]) -> list[MBusMeter]:
     return [MBusMeter([bytes.fromhex(_meter(how["unit"], 4))], address=how["unit"])]
 
 
+def _double_at_converter(case: Case, cabinet: Cabinet, how: Mapping[str, Any], *_: object) -> None:
+    del case
+    cabinet.converters["c"].meters += _double_meter(how)
+
+
+def _hung(case: Case, cabinet: Cabinet, *_: object) -> None:
+    del case
+    cabinet.converters["c"].hung = True
+
+
+def _hangs_up(
+    case: Case, cabinet: Cabinet, how: Mapping[str, Any], folder: Path, stack: ExitStack
+) -> None:
+    """A converter that has its one client already: it takes a second one and closes at once."""
+    del case, how, folder
+    converter = cabinet.converters["c"]
+    converter.unplug()
+    busy = stack.enter_context(socket.create_server((converter.host, converter.port), backlog=8))
+    closing = threading.Thread(target=_close_all, args=(busy,), daemon=True)
+    closing.start()
+    stack.callback(closing.join, 5)
+    stack.callback(busy.shutdown, socket.SHUT_RDWR)
+
+
+def _no_host(
+    case: Case, cabinet: Cabinet, how: Mapping[str, Any], folder: Path, stack: ExitStack
+) -> None:
+    """What is sent to the address is lost, as where nothing has it: a listener with a full queue drops it."""
+    del how, folder
+    server: TcpServer = cabinet.converters["c"] if case.bus == "mbus-tcp" else cabinet.servers["t"]
+    server.unplug()
+    deaf = stack.enter_context(socket.socket())
+    deaf.bind((server.host, server.port))
+    deaf.listen(0)
+    for _ in range(4):
+        filler = stack.enter_context(socket.socket())
+        filler.setblocking(False)
+        filler.connect_ex(deaf.getsockname())
+
+
+def _close_all(door: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            door.accept()[0].close()
+
+
 def _alternating(how: Mapping[str, Any]) -> list[RtuUnit]:
     kind = METERS[how["model"]]
     return [Alternating(how["unit"], kind(seed=40 + turn), turn=turn) for turn in (0, 1)]
@@ -207,8 +272,9 @@ def _word_order(case: Case, cabinet: Cabinet, how: Mapping[str, Any], *_: object
 
 def _unplugged(case: Case, cabinet: Cabinet, how: Mapping[str, Any], *_: object) -> None:
     del how
-    found: Line | ModbusTcpServer = cabinet.link("t" if case.bus == "tcp" else LINES[case.bus])
-    found.unplug()
+    cabinet.adapter(
+        {"tcp": "t", "mbus-tcp": "c", "ble": "ble"}.get(case.bus) or LINES[case.bus]
+    ).unplug()
 
 
 def _other_adapter(
@@ -259,6 +325,10 @@ _CHANGES: Mapping[str, Callable[..., None]] = {
     "noise": _attach(lambda how: [Noise(how["rate"], seed=1)]),
     "double": _attach(_double),
     "double-meter": _attach(_double_meter),
+    "double-at-converter": _double_at_converter,
+    "hung": _hung,
+    "hangs-up": _hangs_up,
+    "no-host": _no_host,
     "alternating": _attach(_alternating),
     "word-order": _word_order,
     "unplugged": _unplugged,

@@ -13,7 +13,7 @@ _HEARD = ("good", "late", "refused")
 _BREAKS = 2
 _BABBLE = 0.3
 _STRAY = 3
-_MODBUS = ("modbus-rtu", "modbus-tcp")
+_MBUS = ("mbus", "mbus-tcp")
 
 
 def check(line: Line, ports: Sequence[Port]) -> Iterator[Finding]:
@@ -81,6 +81,8 @@ def _whole(line: Line) -> Finding | None:
 
 def _silence(line: Line, asked: Sequence[Unit]) -> Finding | None:
     settings = _settings(asked)
+    if line.kind in _MBUS:
+        return _mbus_silent(line, asked)
     if line.idle_zeros >= _BREAKS:
         return found("bus.ab-swapped", line.link, link=line.link, breaks=line.idle_zeros)
     if len(asked) < 2:
@@ -97,6 +99,22 @@ def _silence(line: Line, asked: Sequence[Unit]) -> Finding | None:
 
 def _settings(units: Sequence[Unit]) -> int:
     return 1 + len({trial.line for unit in units for trial in unit.swept})
+
+
+def _mbus_silent(line: Line, asked: Sequence[Unit]) -> Finding:
+    """Its two wires have no polarity (EN 13757-2): what a swap cures on RS-485 is no cause here."""
+    return found(
+        "bus.mbus-silent",
+        line.link,
+        link=line.link,
+        silent=len(asked),
+        units=len(line.units),
+        settings=_tried(_settings(asked)),
+    )
+
+
+def _tried(settings: int) -> str:
+    return f", at {settings} settings" if settings > 1 else ""
 
 
 def _echo(line: Line) -> Finding | None:
@@ -139,7 +157,10 @@ def _units(line: Line) -> Iterator[Finding]:
 
 def _mute(unit: Unit, line: Line) -> Finding:
     """No sound answer of this one: silence, or damage."""
-    neighbours = [u for u in line.units if u is not unit and answers(u)]
+    others = [u for u in line.units if u is not unit]
+    neighbours = [u for u in others if answers(u)]
+    if line.kind in _MBUS:
+        return _mute_meter(unit, line, neighbours, [u for u in others if not is_silent(u)])
     settings = 1 + len({trial.line for trial in unit.swept})
     if not is_silent(unit):
         return bus_unit.damaged(unit, line, neighbours)
@@ -161,6 +182,38 @@ def _mute(unit: Unit, line: Line) -> Finding:
     )
 
 
+def _mute_meter(unit: Unit, line: Line, clean: Sequence[Unit], heard: Sequence[Unit]) -> Finding:
+    if not is_silent(unit):
+        return bus_unit.damaged(unit, line, clean) if clean else _damaged_bus(line)
+    if not heard:
+        return _mbus_silent(line, [unit])
+    return found(
+        "bus.meter-silent",
+        unit.device,
+        device=unit.device,
+        link=line.link,
+        tries=len(unit.trials),
+        settings=_tried(_settings([unit])),
+        neighbours=_names(heard),
+    )
+
+
+def _damaged_bus(line: Line) -> Finding:
+    """It knows no terminators: what cures an RS-485 line is no cause here."""
+    asked = [u for u in line.units if u.trials and not is_silent(u)]
+    every = [t for u in asked for t in u.trials]
+    stray = line.idle_bytes - line.idle_zeros
+    return found(
+        "bus.mbus-damaged",
+        line.link,
+        link=line.link,
+        damaged=sum(_lost(t) for t in every),
+        tries=len(every),
+        devices=_names(asked),
+        stray=f", and {stray} stray bytes at rest" if stray else "",
+    )
+
+
 def _named(unit: Unit) -> str:
     return unit.device
 
@@ -172,7 +225,7 @@ def _names(units: Sequence[Unit]) -> str:
 
 def _noise(line: Line) -> Finding | None:
     """Damage that more than one unit shows, or bytes that nobody sent."""
-    if line.kind not in ("modbus-rtu", "mbus"):
+    if line.kind not in ("modbus-rtu", *_MBUS):
         return None
     asked = [u for u in line.units if answers(u)]
     hit = [u for u in asked if any(_lost(t) for t in u.trials + u.long)]
@@ -181,6 +234,8 @@ def _noise(line: Line) -> Finding | None:
     alone = len(asked) == 1 and damage and not bus_unit.proof_of_two(hit[0])
     if len(hit) < 2 and stray < _STRAY and not alone:
         return None
+    if line.kind in _MBUS:
+        return _damaged_bus(line)
     short = [t for u in hit for t in u.trials]
     long = [t for u in hit for t in u.long]
     growth = ""

@@ -10,7 +10,7 @@ from lamppost.findings import Finding, found
 
 def check(line: Line, ports: Sequence[Port]) -> Iterator[Finding]:
     """By the code of the LinkError."""
-    if line.kind == "modbus-tcp":
+    if line.kind.endswith("-tcp"):
         yield _host(line)
     elif line.kind == "ble":
         which = "bus.ble-deaf" if line.code == "link.silent" else "bus.ble-missing"
@@ -23,8 +23,11 @@ def check(line: Line, ports: Sequence[Port]) -> Iterator[Finding]:
 
 def _host(line: Line) -> Finding:
     host, _, port = line.where.rpartition(":")
-    refused = "refused" in line.why.lower()
-    which = "bus.port-refused" if refused else "bus.host-unreachable"
+    which = "bus.host-unreachable"
+    if line.code == "link.lost":
+        which = "bus.host-hangs-up"
+    elif "refused" in line.why.lower():
+        which = "bus.port-refused" if line.kind == "modbus-tcp" else "bus.converter-refused"
     why = line.why.removeprefix(f"{line.where}: ")
     return found(which, line.link, link=line.link, where=line.where, host=host, port=port, why=why)
 

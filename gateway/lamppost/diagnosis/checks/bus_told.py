@@ -13,6 +13,10 @@ _OPENED_OFTEN = 4
 _SHARE = 0.02
 _LEAST = 50
 _WELL = ("ok", "waiting")
+_MBUS = ("mbus", "mbus-tcp")
+_NO_PORT = ("modbus-tcp", "mbus-tcp", "ble", "gpio")
+_ALONE = ("ble", "gpio")
+"""Kinds on which devices share no wire: that all are silent says nothing of the link."""
 
 
 def check(
@@ -20,17 +24,28 @@ def check(
 ) -> Iterator[Finding]:
     """Port, whole line, then single devices."""
     fault = bus.get("fault") or {}
-    if bus["state"] not in _WELL and fault.get("code") and not bus.get("leased"):
+    hangs = fault.get("code") == "link.lost" and "not one byte" in fault.get("why", "")
+    if bus["state"] not in _WELL and fault.get("code") and not bus.get("leased") and not hangs:
         yield from bus_port.check(_line(bus, fault), ports)
         return
-    if bus.get("opened", 0) >= _OPENED_OFTEN and bus["kind"] not in ("modbus-tcp", "ble"):
+    if bus.get("opened", 0) >= _OPENED_OFTEN and bus["kind"] not in _NO_PORT:
         yield found("bus.port-lost", bus["name"], where=bus["where"], opened=bus["opened"])
     tried = [d for d in devices if d["state"] != "waiting"]
     silent = [
         d for d in tried if _code(d) == "link.no-answer" and d["state"] in ("dead", "suspect")
     ]
     well = [d for d in tried if d["state"] == "ok"]
-    if len(silent) > 1 and not well and len(silent) == len(tried) and bus["kind"] != "ble":
+    if silent and len(silent) == len(tried) and bus["kind"] in _MBUS:
+        yield found(
+            "bus.mbus-silent",
+            bus["name"],
+            link=bus["name"],
+            silent=len(silent),
+            units=len(tried),
+            settings="",
+        )
+        return
+    if len(silent) > 1 and not well and len(silent) == len(tried) and bus["kind"] not in _ALONE:
         yield found(
             "bus.line-silent",
             bus["name"],
@@ -108,6 +123,16 @@ def _silent(bus: dict[str, Any], device: dict[str, Any], well: Sequence[dict[str
             link=bus["name"],
             device=name,
             address="its address",
+            neighbours=neighbours,
+        )
+    if neighbours and kind in _MBUS:
+        return found(
+            "bus.meter-silent",
+            name,
+            device=name,
+            link=bus["name"],
+            tries=tries,
+            settings="",
             neighbours=neighbours,
         )
     if neighbours:
