@@ -86,7 +86,9 @@ def _ready(cabinet: Cabinet, folder: Path, site: Path | None) -> str:
         made.write_text(placed(site.read_text(encoding="utf-8"), cabinet, folder))
         where = f"--state {folder}/state --socket {folder}/gateway.sock"
         said += ["in another terminal:", f"  {shell}lamppost run {made} {where}"]
-        said.append(f"  lamppost status --socket {folder}/gateway.sock")
+        said += [
+            f"  lamppost {what} --socket {folder}/gateway.sock" for what in ("status", "watch")
+        ]
     return "\n".join([*said, f"ready   control {folder}/sim.sock, Ctrl-C ends it"])
 
 

@@ -120,6 +120,27 @@ def test_an_answer_of_the_other_table_is_another_quantity(
     assert lines[-1].startswith("PROBLEM none of the model's points")
 
 
+def test_registers_without_their_place_are_told_where_the_points_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, lines = call(capsys, "device", "decode", "sdm120", "43663333")
+    assert code == 1
+    assert lines[0].startswith("the points of sdm120 are in registers 0 to ")
+    assert lines[-1].startswith("PROBLEM device.no-address: ")
+    assert "--at N" in lines[-1]
+    code, lines = call(capsys, "device", "decode", "sdm120", "43663333", "--at", "9000")
+    assert (code, len(lines)) == (1, 2)
+    assert lines[0].startswith("the points of sdm120 are in registers 0 to ")
+
+
+def test_lint_is_for_maps(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    driver = tmp_path / "puck_drivers.py"
+    driver.write_text("LIBRARY = {}\n")
+    code, lines = call(capsys, "device", "lint", driver)
+    assert code == 7
+    assert "selftest" in lines[0]
+
+
 def test_new_lint_and_selftest(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
