@@ -5,8 +5,8 @@ python bench/drain.py [days] [rounds]
 A real gateway and a real Mosquitto, and a real receiver that verifies, opens, books and receipts but has no sink, so
 that mostly the gateway is measured. The ring holds `days` of unsent readings of 20 meters with 20 points each, one a
 minute, which is one reading a window and point; a level probe is read every second meanwhile. One JSON line a figure:
-seconds from the start until everything is receipted, processor seconds of the gateway, and how long after that the
-readings taken meanwhile are receipted too.
+seconds from the start until everything is receipted, processor seconds of the gateway and how long it waited for a core
+that others had, and how long after that the readings taken meanwhile are receipted too.
 """
 
 from __future__ import annotations
@@ -43,6 +43,12 @@ def used(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def starved(pid: int) -> float:
+    """Seconds that threads of a process were ready to run and had no core."""
+    delays = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/schedstat")]
+    return sum(int(delay.split()[1]) for delay in delays) / 1e9
+
+
 def settled(bench: Bench) -> int:
     """The newest reading number with a verified receipt."""
     status = bench.status() or {}
@@ -70,12 +76,18 @@ def once(days: float) -> None:
             assert hub.stdout is not None
             hub.stdout.readline()
             bench.start_gateway()
-            begin, worked, pid = time.monotonic(), used(bench.pid("gateway")), bench.pid("gateway")
+            pid = bench.pid("gateway")
+            begin, worked, waited = time.monotonic(), used(pid), starved(pid)
             while settled(bench) < filled - 1:
                 time.sleep(0.05)
-            took, worked = time.monotonic() - begin, used(pid) - worked
+            took, worked, waited = (
+                time.monotonic() - begin,
+                used(pid) - worked,
+                starved(pid) - waited,
+            )
             say(f"P12 drain of {days:g} days, gateway side", took, "s", readings=filled,
                 gateway_cpu_seconds=round(worked, 1), cpu_us_a_reading=round(1e6 * worked / filled, 2),
+                waited_for_a_core_seconds=round(waited, 1), goal=60,
                 batches=(bench.status() or {})["uplink"]["batches_sent"])  # fmt: skip
             drained = time.monotonic()
             appended = bench.buffer()["appended"]
