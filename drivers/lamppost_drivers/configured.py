@@ -6,7 +6,7 @@ device is first reached, so a setting that is changed later needs a restart of t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -44,27 +44,34 @@ def power(setting: Setting, word: int) -> int:
     return total
 
 
-def configured(
-    frame: RegisterMap,
-    registers: Sequence[Register],
-    settings: Sequence[Setting],
-    uses: Mapping[str, str],
-) -> Discovery:
-    """The map of a device: `frame` with `registers`, those in `uses` (point → setting) scaled as the device is set.
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """How a map is found: `frame` with `registers`, those in `uses` (point → setting) scaled as the device is set.
 
-    Raises FrameError where the device refuses a setting or holds no sound one.
+    A value, so that two readings of one file are equal. Playing it raises FrameError where the device refuses a
+    setting or holds no sound one.
     """
-    powers: dict[str, int] = {}
-    for setting in settings:
-        words = yield ReadRegisters(setting.address, 1)
-        if not words:
-            raise FrameError(f"setting {setting.name}, register {setting.address}: refused")
-        powers[setting.name] = power(setting, words[0])
-    placed = tuple(
-        replace(r, scale=_times(r.scale, powers[uses[r.point.name]])) if r.point.name in uses else r
-        for r in registers
-    )
-    return replace(frame, registers=placed, discover=None)
+
+    frame: RegisterMap
+    registers: tuple[Register, ...]
+    settings: tuple[Setting, ...]
+    uses: Mapping[str, str]
+
+    def __call__(self) -> Discovery:
+        """One discovery: a read for each setting, then the map."""
+        powers: dict[str, int] = {}
+        for setting in self.settings:
+            words = yield ReadRegisters(setting.address, 1)
+            if not words:
+                raise FrameError(f"setting {setting.name}, register {setting.address}: refused")
+            powers[setting.name] = power(setting, words[0])
+        placed = tuple(
+            replace(r, scale=_times(r.scale, powers[self.uses[r.point.name]]))
+            if r.point.name in self.uses
+            else r
+            for r in self.registers
+        )
+        return replace(self.frame, registers=placed, discover=None)
 
 
 def _times(scale: float, ten: int) -> float:

@@ -9,13 +9,12 @@ from __future__ import annotations
 import difflib
 import tomllib
 from dataclasses import replace
-from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from lamppost_drivers.configured import Bits, Setting, configured
+from lamppost_drivers.configured import Bits, Configured, Setting
 from lamppost_drivers.contract import (
     Absent,
     Documentation,
@@ -236,8 +235,7 @@ def _with_settings(found: RegisterMap, parsed: _Map, where: str) -> RegisterMap:
         for s in parsed.setting
     )
     frame = replace(found, registers=(), declared=found.points)
-    discover = partial(configured, frame, found.registers, settings, uses)
-    return replace(frame, discover=discover)
+    return replace(frame, discover=Configured(frame, found.registers, settings, uses))
 
 
 def _register(point: _Point, parsed: _Map) -> Register:
@@ -302,6 +300,7 @@ def _said(problem: ErrorDetails, document: dict[str, Any]) -> str:
         "setting": _Setting,
     }  # fmt: skip
     owner = parts.get(str(path[0]), _Map) if len(path) > 1 else _Map
+    owner = _Bits if "parts" in path[:-1] else owner
     return f"{key}: unknown key{_nearest(str(path[-1]), tuple(owner.model_fields))}"
 
 

@@ -123,7 +123,7 @@ def _points(index: int, device: DeviceSettings, driver: Driver) -> Iterator[Prob
             yield Problem(
                 f"device[{index}].points[{number}]", shown(name), reason, nearest(name, known)
             )
-    if not isinstance(driver, RegisterMap):
+    if not isinstance(driver, RegisterMap) or not driver.registers:
         for group in device.poll:
             reason = f"model {device.model} has no poll groups; use every"
             yield Problem(f"device[{index}].poll.{group}", "", reason)

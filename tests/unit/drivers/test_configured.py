@@ -72,6 +72,8 @@ def test_points_are_declared_before_the_device_was_asked() -> None:
     driver = load(MAP.encode())
     assert driver.registers == ()
     assert [point.name for point in driver.points] == ["voltage", "current"]
+    assert driver == load(MAP.encode())
+    assert driver != load(MAP.replace("plus = 3", "plus = 2").encode())
 
 
 def test_two_fields_of_one_register_count_together() -> None:
@@ -88,7 +90,7 @@ def test_two_fields_of_one_register_count_together() -> None:
         ('power_from = "u"', 'power_from = "v"', "no setting 'v'"),
         ('power_from = "u"', 'power_from = "u"\noffset = 1.0', "power_from goes with a number"),
         ("plus = 3", "plus = 30", "setting"),
-        ("times = -1", "tims = -1", "unknown key"),
+        ("times = -1", "tims = -1", "unknown key; did you mean 'times'"),
         ("values = [0, 1, 2, 3, 4, 5, 6]", "values = []", "values"),
     ],
 )
