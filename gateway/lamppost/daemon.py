@@ -436,7 +436,7 @@ class Daemon:
             if not self._uplink.connected or thrift is Thrift.ALERTS_ONLY:
                 return None
             seconds = max(seconds, LONG_WINDOW if thrift is Thrift.LONGER_WINDOWS else 0.0)
-        elif self._alert_uplink is None or self._alert_uplink.status().state != "connected":
+        elif self._uplink is None or self._uplink.status().state != "connected":
             return None
         return round(seconds * 1e9)
 

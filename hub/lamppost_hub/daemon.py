@@ -15,6 +15,7 @@ from typing import Any
 
 from lamppost.envelope.seal import is_alert
 from lamppost.errors import LamppostError, SiteError
+from lamppost_hub.ahead import LOOK, NewestQueue, Shown, ahead_name
 from lamppost_hub.brake import Brake, Limits
 from lamppost_hub.ca import alert_receiver, life_of, receiver_name
 from lamppost_hub.clock import Clock, SystemClock
@@ -34,7 +35,7 @@ from lamppost_hub.intake import Early, HubKeys, Intake, Taken
 from lamppost_hub.mqtt import ALERTS, READINGS, STATES, BrokerAddress, MqttBroker
 from lamppost_hub.notary import Notary
 from lamppost_hub.publish.nudging import Nudger
-from lamppost_hub.queue import Queue
+from lamppost_hub.queue import NEWEST, Queue
 from lamppost_hub.receiver import Receiver
 from lamppost_hub.registry import Registry
 from lamppost_hub.sink_choice import ChosenSink, is_bound, open_sinks, sink_name
@@ -144,6 +145,7 @@ class Hub:
         self._folder = folder
         self._clock = clock
         self._thread = DatabaseThread()
+        self._database = database
         self._queue, self._express = Queue(database), AlertQueue(database)
         self._intake = Intake(database, keys, clock, patience=PATIENCE if choice.group else 0.0)
         self._archive = Archive(keys.hub, Registry(database).signer_of, self._intake.recent)
@@ -233,10 +235,11 @@ class Hub:
                     group.create_task(forwarder.run(), name=f"sink {forwarder.name}")
 
     def _forwarders_of(self, chosen: ChosenSink) -> Sequence[Forwarder]:
-        """Readings and alerts have cursors of their own, so that alerts pass a backlog of readings."""
+        """Readings and alerts have cursors of their own, so that alerts pass a backlog of readings; so does the newest
+        batch where the sink is a broker."""
         around = (self._archive, self._thread, self._clock)
         express = express_name(chosen.name)
-        return (
+        found = [
             Forwarder(
                 chosen.name,
                 chosen.sink,
@@ -255,11 +258,17 @@ class Hub:
                 lanes=chosen.lanes,
                 idle=EXPRESS_LOOK,
             ),
-        )
+        ]
+        if chosen.name.startswith("ngsi-ld:"):  # a file or a table of rows shows no current state
+            shown, newest = Shown(chosen.sink), NewestQueue(self._database, self._clock)
+            name = ahead_name(chosen.name)
+            found.append(Forwarder(name, shown, newest, *around, owner=self._owner, idle=LOOK))
+        return found
 
     def _wake(self) -> None:
         for forwarder in self._forwarders:
-            forwarder.wake()
+            if not forwarder.name.endswith(NEWEST):  # a look every few seconds is enough
+                forwarder.wake()
 
 
 async def _signalled() -> None:

@@ -51,6 +51,8 @@ ENTRY = (
 LEASE = 60  # seconds
 EXPRESS = " alerts"
 """What follows a sink's name where the cursor is that of its alerts."""
+NEWEST = " newest"
+"""The same where the cursor says how far the sink was shown what is newest (`ahead`)."""
 
 _BEHIND = (
     " FROM gateways g LEFT JOIN cursors c ON c.gateway = g.number AND c.sink = ?"
@@ -66,10 +68,13 @@ class Queue:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    def _is_waiting(self) -> str:
+        return self._waiting
+
     def sinks(self) -> list[str]:
         """The names of all sinks that ever got something."""
         rows = self._database.rows("SELECT DISTINCT sink FROM cursors ORDER BY sink")
-        return [name for (name,) in rows if not name.endswith(EXPRESS)]
+        return [name for (name,) in rows if not name.endswith((EXPRESS, NEWEST))]
 
     def claim(self, sink: str, owner: str, limit: int, resting: Collection[str] = ()) -> list[str]:
         """Lease gateways that have something for this sink and are nobody else's, the longest waiting first.
@@ -86,7 +91,7 @@ class Queue:
         with self._database.transaction():
             rows = self._database.rows(
                 "SELECT g.number, g.id FROM cursors c JOIN gateways g ON g.number = c.gateway"
-                f" WHERE c.sink = ? AND {self._waiting}"
+                f" WHERE c.sink = ? AND {self._is_waiting()}"
                 f" AND (c.owner = ? OR c.lease <= {self._database.now})"
                 f" ORDER BY c.through LIMIT ?{self._database.skip_locked}",
                 sink,

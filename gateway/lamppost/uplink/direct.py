@@ -112,7 +112,7 @@ class Direct:
     """Stands where `Uplink` does. `connect` is for tests; without it the broker of `settings` is spoken to.
 
     `beside` is another writer to the same broker: the two then never write one entity at a time, and each one knows
-    what the other has made the newest.
+    what the other has made the newest. The second one connects when it has something to write.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Direct:
         chance: random.Random | None = None,
         beside: Direct | None = None,
     ) -> None:
-        self._beside = beside
+        self._beside, self._second = beside, beside is not None
         self._turns = beside.joined_by(self) if beside else Turns()
         self._settings = settings
         self._self = {"id": f"urn:ngsi-ld:Device:{gateway}", "type": _DEVICE}
@@ -154,6 +154,9 @@ class Direct:
     async def run(self) -> NoReturn:
         """Write what is held, for ever; ends only by cancellation (or a bug)."""
         try:
+            while self._second and not self._outbox.held():
+                self._wake.clear()
+                await self._wake.wait()
             while True:
                 try:
                     await self._connected()

@@ -16,6 +16,7 @@ from lamppost_hub.delivery import GAP, Delivery, check, measured
 from lamppost_hub.sinks.worker import Worker
 from lamppost_hub.sqlite import SqliteDatabase
 
+LIVE = "urn:lamppost:live"  # docs/formats/alert.md
 _SCHEMA = """
 CREATE TABLE deliveries (
   gateway TEXT NOT NULL, epoch TEXT NOT NULL, seq INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
@@ -147,7 +148,7 @@ def merged(current: Entity, update: Entity) -> Entity:
         instances = {_dataset(i): i for i in instances_of(result[name])}
         for instance in instances_of(attribute):
             known = instances.get(_dataset(instance))
-            if known is None or _at(instance) >= _at(known):
+            if known is None or _rank(instance) >= _rank(known):
                 instances[_dataset(instance)] = instance
         kept = list(instances.values())
         result[name] = kept[0] if len(kept) == 1 else kept
@@ -158,7 +159,7 @@ def _dataset(instance: dict[str, Any]) -> str:
     return str(instance.get("datasetId", ""))
 
 
-def _at(instance: dict[str, Any]) -> int:
-    """The instance's moment; without one it is as good as the newest."""
+def _rank(instance: dict[str, Any]) -> tuple[int, bool]:
+    """The instance's moment (without one it is as good as the newest), where a window goes before a live value."""
     observed = instance.get("observedAt")
-    return moment(observed) if observed else 2**63
+    return (moment(observed) if observed else 2**63), LIVE not in instance
