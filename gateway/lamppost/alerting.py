@@ -27,7 +27,7 @@ from lamppost.envelope.seal import ALERT, GENESIS, Header, plain, seal, topic_of
 from lamppost.errors import StoreError
 from lamppost.files import durable_write
 from lamppost.live import is_live, samples_of, windows_of
-from lamppost.model import Alert, Batch, Instant, Sample, Span
+from lamppost.model import Alert, Batch, Gap, Instant, Sample, Span
 from lamppost.ngsild.devices import Alarm, alert_entity
 from lamppost.ngsild.entities import Entity, gap_entities
 from lamppost.ngsild.momentary import live_entities
@@ -44,6 +44,7 @@ MAX_HELD = 64  # sealed ahead of their receipts
 BATCH_BYTES = 32 * 1024  # of alerts in one envelope, after a long time without an uplink
 MAX_PENDING = 1000  # alerts in memory while the disk takes nothing
 LOOK = 1.0  # seconds between two looks at what time alone raises
+UNREADABLE = "unreadable"  # a gap's reason, as in `portion`
 MADE_FOR_DIRECT = orjson.dumps(
     {"direct": True}
 )  # as outbound marks a batch that is not sealed for a hub
@@ -255,10 +256,8 @@ def _batch(
     span = Span(head.span.last + 1 if head else 0, stored[-1].span.last)
     gaps = [gap for gap in ring.gaps(span.first - 1) if gap.span.first <= span.last]
     epoch, seq = ALERT + ring.epoch, head.seq + 1 if head else 0
-    if is_live(stored[0].payload):
-        entities = wording.live(stored[0], timeline, epoch)
-    else:
-        entities = wording.payload([unpack_alert(s.payload) for s in stored], timeline)
+    entities, unreadable = _said(stored, wording, timeline, epoch)
+    gaps += [Gap(record.span, UNREADABLE) for record in unreadable]
     payload = orjson.dumps(entities + gap_entities(gateway, gaps, epoch))
     if identity is None:
         made = plain(payload)
@@ -268,6 +267,23 @@ def _batch(
     topic = topic_of(gateway, epoch)
     sealed = seal(payload, header, identity.signer, identity.hub_encryption, topic)
     return Batch(ring.epoch, seq, span, sealed.digest, sealed.leaf, sealed.message)
+
+
+def _said(
+    stored: Sequence[Stored], wording: Wording, timeline: Timeline, epoch: str
+) -> tuple[list[Entity], list[Stored]]:
+    """What the records say, and those that this version cannot read: they must not stop the others."""
+    alerts: list[Alert] = []
+    unreadable: list[Stored] = []
+    for record in stored:
+        try:
+            if is_live(record.payload):
+                return wording.live(record, timeline, epoch), unreadable
+            alerts.append(unpack_alert(record.payload))
+        except (ValueError, TypeError, KeyError) as wrong:
+            log.error("record %s of the alert ring is unreadable: %s", record.span, wrong)
+            unreadable.append(record)
+    return wording.payload(alerts, timeline), unreadable
 
 
 def _alike(stored: Sequence[Stored]) -> Sequence[Stored]:
@@ -314,7 +330,7 @@ def pack_alert(alert: Alert) -> bytes:
 
 
 def unpack_alert(payload: bytes) -> Alert:
-    """The alert of a payload. Raises ValueError or TypeError for anything that `pack_alert` has not written."""
+    """The alert of a payload. Raises ValueError, TypeError or KeyError for what `pack_alert` has not written."""
     plain: dict[str, Any] = orjson.loads(payload)
     return Alert(**{**plain, "at": Instant(**plain["at"]), "since": Instant(**plain["since"])})
 

@@ -30,7 +30,7 @@ from lamppost.errors import LamppostError, StoreError, TrustError
 from lamppost.files import board_serial, locked
 from lamppost.heartbeats import Heartbeats
 from lamppost.intake import Intake
-from lamppost.live import LEAST_BEHIND, LiveValues
+from lamppost.live import LiveValues, width_of
 from lamppost.model import Sample
 from lamppost.ngsild.personal import Personal
 from lamppost.ngsild.site import DevicePlan, SitePlan
@@ -430,15 +430,11 @@ class Daemon:
 
     def _live_width(self) -> int | None:
         """Nanoseconds between live values; None while they cannot go, or the month's bytes are for alerts alone."""
-        seconds = max(self._site.aggregate.window, LEAST_BEHIND)
-        if isinstance(self._uplink, Uplink):
-            thrift = self._uplink.thrift
-            if not self._uplink.connected or thrift is Thrift.ALERTS_ONLY:
-                return None
-            seconds = max(seconds, LONG_WINDOW if thrift is Thrift.LONGER_WINDOWS else 0.0)
-        elif self._uplink is None or self._uplink.status().state != "connected":
-            return None
-        return round(seconds * 1e9)
+        uplink, window = self._uplink, self._site.aggregate.window
+        if isinstance(uplink, Uplink):
+            return width_of(window, uplink.thrift) if uplink.connected else None
+        connected = uplink is not None and uplink.status().state == "connected"
+        return width_of(window, Thrift.FULL) if connected else None
 
     def _utc(self) -> int | None:
         placed = self._timeline.utc(self._clock.now())

@@ -19,6 +19,7 @@ from lamppost.packing import pack, read
 from lamppost.ring import Ring
 from lamppost.ring.offloop import OffLoop
 from lamppost.timeline import Timeline
+from lamppost.uplink import LONG_WINDOW, Thrift
 
 MARK = b"\x01live"  # an alert begins with {
 LEAST_BEHIND = 10.0  # seconds: with shorter windows, a reconnection is no backlog
@@ -134,6 +135,16 @@ def behind(ring: Ring, timeline: Timeline, now: Instant, width: int, grace: int)
         return False
     closed = (placed[0] - grace) // width * width
     return oldest is not None and oldest[0] < closed - width
+
+
+def width_of(window: float, thrift: Thrift) -> int | None:
+    """Nanoseconds between live values at a site with windows of `window` seconds; None where the month's bytes are
+    kept for alerts.
+    """
+    if thrift is Thrift.ALERTS_ONLY:
+        return None
+    least = LONG_WINDOW if thrift is Thrift.LONGER_WINDOWS else LEAST_BEHIND
+    return round(max(window, least) * 1e9)
 
 
 class Way(Protocol):

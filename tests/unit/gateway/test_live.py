@@ -15,6 +15,7 @@ import pytest
 from fakes.level_probe import ABOUT, POINTS
 from lamppost.alerting import AlertOutbox, Wording, seal_alerts
 from lamppost.live import (
+    MARK,
     RECORD_BYTES,
     LiveValues,
     Newest,
@@ -22,6 +23,7 @@ from lamppost.live import (
     is_live,
     pack_live,
     samples_of,
+    width_of,
     windows_of,
 )
 from lamppost.model import Instant, Quality, Reading, Sample, Severity
@@ -31,6 +33,7 @@ from lamppost.packing import pack
 from lamppost.ring import Record, Ring
 from lamppost.ring.offloop import OffLoop
 from lamppost.timeline import Timeline
+from lamppost.uplink import Thrift
 from unit.gateway.test_alerting import FLOOD, World, build
 from unit.gateway.test_outbound import Post
 from unit.gateway.test_timeline import Hands
@@ -168,6 +171,14 @@ async def test_once_a_window_while_behind_and_one_lot_at_a_time(tmp_path: Path) 
     await off.close()
 
 
+def test_live_values_give_way_to_the_months_bytes() -> None:
+    assert width_of(60.0, Thrift.FULL) == 60 * S
+    assert width_of(1.0, Thrift.FULL) == 10 * S  # a reconnection is no backlog
+    assert width_of(60.0, Thrift.LONGER_WINDOWS) == 900 * S
+    assert width_of(3600.0, Thrift.LONGER_WINDOWS) == 3600 * S
+    assert width_of(60.0, Thrift.ALERTS_ONLY) is None
+
+
 # -- what of it leaves -------------------------------------------------------------------------------
 
 
@@ -250,6 +261,17 @@ async def test_an_envelope_of_its_own_in_the_chain_of_alerts(world: World) -> No
         assert AlertOutbox(world.off).settle(batch.epoch, batch.seq)
     await world.off.call(lambda ring: None)
     assert not carries(world)
+
+
+async def test_a_record_that_cannot_be_read_is_a_signed_gap_and_stops_nothing(world: World) -> None:
+    for payload in (b"\x01newer", b'{"rule":"x"}', MARK + b"\xff"):
+        await world.off.append([Record(1, payload)])
+    world.level(1, 2.5)
+    await world.alerting.flush()
+    found = world.entities()
+    gaps = [e["urn:lamppost:gap"]["value"] for e in found if e["type"] == "urn:lamppost:Gap"]
+    assert gaps == [{"first": n, "last": n, "why": "unreadable"} for n in range(3)]
+    assert [e["type"].rpartition("/")[2] for e in found].count("Alert") == 1
 
 
 async def test_what_was_on_its_way_before_a_restart_comes_first(tmp_path: Path) -> None:
