@@ -20,7 +20,7 @@ class Watched:
     def is_stuck(self) -> bool:
         """Whether the same holder has it since STUCK_AFTER seconds."""
         now = self._clock.monotonic()
-        if not self._turn.locked() or self._turn.taken != self._seen:
-            self._seen, self._since = self._turn.taken, now
+        if not self._turn.locked() or self._turn.given_back != self._seen:
+            self._seen, self._since = self._turn.given_back, now
             return False
         return now - self._since >= STUCK_AFTER

@@ -10,7 +10,7 @@ from lamppost.acquire.health import WHOLE_PATIENCE_EVERY, ProbeBudget, State
 from lamppost.acquire.outcome import Finished, ask, step
 from lamppost.acquire.port import Port
 from lamppost.acquire.report import BusStatus
-from lamppost.acquire.schedule import Beat, Schedule
+from lamppost.acquire.schedule import Schedule
 from lamppost.clock import Clock
 from lamppost.errors import LinkError
 from lamppost.links.faults import CorruptError, RefusedError, corrupt
@@ -71,9 +71,7 @@ class ModbusPoller:
         try:
             while True:
                 if self._schedule.next() > self._clock.monotonic():
-                    due = self._next()
-                    if due > self._clock.monotonic():
-                        await self._clock.sleep_until(due)
+                    await self._clock.sleep_until(self._next())
                 await self._turn()
         finally:
             self.port.close()
@@ -117,11 +115,10 @@ class ModbusPoller:
             await self._probe(retry[1])
         elif (beat := self._schedule.take(now)) is not None:
             self.port.skip(beat.skipped)
-            await self._beat(beat, opened, leased)
+            await self._beat(beat.key, now, opened, leased)
 
-    async def _beat(self, beat: Beat[Group], opened: bool, leased: bool) -> None:
-        group, device = beat.key, beat.key.device
-        now, health = self._clock.monotonic(), beat.key.device.health
+    async def _beat(self, group: Group, now: float, opened: bool, leased: bool) -> None:
+        device, health = group.device, group.device.health
         if leased:
             device.give_absent(group.names, _MAINTENANCE, group.period)
         elif not opened:
@@ -131,14 +128,13 @@ class ModbusPoller:
         elif not group.parts and (found := self._undiscovered(group)) is not None:
             await self._discover(found, group)
         else:
-            await self._read(group)
+            await self._read(group, now)
 
     # --- one reading
 
-    async def _read(self, group: Group) -> None:
-        device = group.device
-        group.forgive(self._clock.monotonic())
-        at, started = self._clock.now(), self._clock.monotonic()
+    async def _read(self, group: Group, started: float) -> None:
+        device, at = group.device, self._clock.now()
+        group.forgive(started)
         device.polls += 1
         readings: dict[str, Reading] = {}
         todo, splits = list(group.parts), _SPLITS

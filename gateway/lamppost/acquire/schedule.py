@@ -10,13 +10,12 @@ import heapq
 import math
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 
 
-@dataclass(frozen=True, slots=True)
-class Beat(Generic[Key]):
+class Beat(NamedTuple, Generic[Key]):
     """Something is due: since when (monotonic seconds), and how many beats before it were skipped."""
 
     key: Key
@@ -91,13 +90,13 @@ class Schedule(Generic[Key]):
             entry = self._entries[key]
             if turn != entry.turn:
                 continue
-            skipped = 0
-            if entry.due() <= now:
-                late = max(0, math.floor((now - entry.due()) / entry.period))
-                skipped = late
-                deadline = entry.origin + (entry.number + late) * entry.period
-                entry.number += late + 1
-            self.skipped += skipped
+            skipped, due = 0, entry.due()
+            if due <= now:
+                skipped = math.floor((now - due) / entry.period)
+                entry.number += skipped
+                deadline = entry.due()
+                entry.number += 1
+                self.skipped += skipped
             entry.turn += 1
             self._push(key, entry, entry.due())
             return Beat(key, deadline, skipped)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
 from lamppost.errors import LinkError
 from lamppost.links import faults
@@ -17,15 +17,14 @@ LONGEST_LEASE = 120.0
 
 
 class Turn(asyncio.Lock):
-    """A lock that counts how often it was taken, so that one that nobody gives back can be told."""
+    """A lock that counts how often it was given back, so that one that nobody gives back can be told."""
 
-    taken = 0
+    given_back = 0
 
-    async def acquire(self) -> Literal[True]:
+    def release(self) -> None:
         """As asyncio.Lock."""
-        await super().acquire()
-        self.taken += 1
-        return True
+        super().release()
+        self.given_back += 1
 
 
 class Bus(Generic[Link]):
