@@ -96,7 +96,8 @@ def found(postgres: Postgres) -> dict[str, Any]:
         queues = connection.execute(
             "SELECT c.sink, sum((SELECT count(*) FROM lamppost_hub.entries e"
             " WHERE e.gateway = c.gateway AND e.position > c.through))::bigint"
-            " FROM lamppost_hub.cursors c WHERE c.sink NOT LIKE '% alerts' GROUP BY c.sink"
+            " FROM lamppost_hub.cursors c WHERE c.sink NOT LIKE '% alerts'"
+            " AND c.sink NOT LIKE '% newest' GROUP BY c.sink"
         ).fetchall()
     names = ("booked", "delivered", "readings", "dead", "not_open")
     return {**dict(zip(names, row, strict=True)), "queues": dict(queues)}

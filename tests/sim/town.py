@@ -24,7 +24,7 @@ from fakes.postgres import Postgres
 from hwsim.demo.bench import GATEWAY, HUB_ID, SITE, Bench
 from lamppost.envelope import identity
 from lamppost_hub.delivery import readings_in
-from lamppost_hub.queue import EXPRESS
+from lamppost_hub.queue import EXPRESS, NEWEST
 from sim.chain import wait_until
 from unit.hub.world import SealingGateway
 
@@ -245,7 +245,7 @@ class Town:
             self.ask(
                 "SELECT coalesce(sum((SELECT count(*) FROM lamppost_hub.entries e WHERE e.gateway = c.gateway"
                 " AND e.position > c.through)), 0) FROM lamppost_hub.cursors c"
-                f" WHERE c.sink NOT LIKE '%{EXPRESS}'"  # alerts alone
+                f" WHERE c.sink NOT LIKE '%{EXPRESS}' AND c.sink NOT LIKE '%{NEWEST}'"
             )[0][0]
         )
 

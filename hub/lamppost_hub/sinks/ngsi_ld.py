@@ -25,7 +25,7 @@ from lamppost_hub.sqlite import SqliteDatabase
 MEMORY = "ngsi-ld-{}.sqlite"  # each broker and tenant has been sent other things
 NAMESPACE = "lamppost_broker"  # with the same mark, in PostgreSQL
 TIMEOUT = 30.0
-KEPT_JOBS = 64  # finished deliveries remembered for each gateway; the hub repeats only its last few
+KEPT_JOBS = 64  # finished deliveries remembered for each stream; the hub repeats only its last few
 
 _SCHEMA = """
 CREATE TABLE newest (
@@ -166,7 +166,7 @@ class BrokerMemory:
             new = self._database.run(
                 "INSERT INTO jobs (job, gateway, done) VALUES (?, ?, 0) ON CONFLICT DO NOTHING",
                 job,
-                job.partition("/")[0],
+                _stream_of(job),
             )
             if new:
                 return None
@@ -184,7 +184,7 @@ class BrokerMemory:
         )
 
     async def close_job(self, job: str) -> None:
-        """Forget the parts; that the job is done is remembered for the gateway's last few."""
+        """Forget the parts; that the job is done is remembered for the stream's last few."""
 
         def end() -> None:
             with self._database.transaction():
@@ -193,7 +193,7 @@ class BrokerMemory:
                 self._database.run(
                     "DELETE FROM jobs WHERE number IN (SELECT number FROM jobs WHERE gateway = ? AND done = 1"
                     " ORDER BY number DESC LIMIT 1000000 OFFSET ?)",
-                    job.partition("/")[0],
+                    _stream_of(job),
                     KEPT_JOBS,
                 )
 
@@ -209,6 +209,11 @@ class BrokerMemory:
     async def close(self) -> None:
         """Close the file."""
         await self._worker.close(self._database.close)
+
+
+def _stream_of(job: str) -> str:
+    """Gateway and epoch: what is written ahead of the readings must not make their jobs forgotten."""
+    return job.rpartition("/")[0]
 
 
 def read_settings(text: str, folder: Path) -> Settings:
