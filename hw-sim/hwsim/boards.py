@@ -67,7 +67,7 @@ class Board:
         self._gpio = [_gpio(dict(chip)) for chip in plan.get("gpio", [])]
         self.buses: dict[str, I2cBus] = {}
         self.pulsers: dict[int, Pulser] = {p.line: p for _, pulses in self._gpio for p in pulses}
-        self._chips: list[GpioChip] = []
+        self.chips: list[GpioChip] = []
 
     def __bool__(self) -> bool:
         return bool(self._i2c or self._gpio)
@@ -100,7 +100,7 @@ class Board:
             self.buses[f"i2c-{number}"] = bus
         for number, pulses in self._gpio:
             chip = GpioChip(self.folder, number)
-            self._chips.append(chip)
+            self.chips.append(chip)
             for pulse in pulses:
                 pulse.start(chip)
 
@@ -110,7 +110,7 @@ class Board:
             pulse.close()
         for bus in self.buses.values():
             bus.close()
-        for chip in self._chips:
+        for chip in self.chips:
             chip.close()
 
 

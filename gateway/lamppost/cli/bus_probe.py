@@ -35,7 +35,9 @@ class Probe:
         names = [self._device.name] if self._device else []
         lines: list[Line] = run(self._found.examiner(progress).links(self._links, names), progress)
         took = clock.monotonic() - began
-        facts = Facts(via=self._found.via, lines=lines, ports=machine.ports())
+        facts = Facts(
+            via=self._found.via, lines=lines, ports=machine.ports(), status=self._told(lines)
+        )
         findings = verdict.judge(facts, ["bus"])
         asked = sum(len(line.units) for line in lines)
         well = f"{asked} device{'s' if asked != 1 else ''} on {', '.join(self._links)} asked, all is well"
@@ -46,6 +48,19 @@ class Probe:
         else:
             self._print(lines, findings, closing)
         return code
+
+    def _told(self, lines: list[Line]) -> dict[str, Any] | None:
+        """What the daemon says of links that cannot be examined beside it (Bluetooth, pins)."""
+        if self._found.status is None:
+            return None
+        unseen = [line.link for line in lines if not line.tested and not line.code]
+        buses = [b for b in self._found.status.get("buses", ()) if b["name"] in unseen]
+        devices = self._found.status.get("devices", ())
+        named = self._device.name if self._device else ""
+        return {
+            "buses": buses,
+            "devices": [d for d in devices if not named or d["name"] == named],
+        }
 
     def _print(self, lines: list[Line], findings: list[Finding], closing: str) -> None:
         via(self._found.via)
@@ -65,7 +80,11 @@ def tally(line: Line) -> list[str]:
     for unit in line.units:
         good = [t for t in unit.trials if t.outcome in ("good", "late")]
         where = f"{line.link}/{unit.unit}" if unit.unit is not None else unit.at or line.link
-        if unit.period:
+        if line.kind == "ble":
+            said = f"heard {unit.bytes} times in {unit.seconds:g} s, {unit.frames} readable"
+        elif unit.pin is not None:
+            said = f"{unit.pin.pulses} pulses, {unit.pin.edges} changes in {unit.seconds:g} s"
+        elif unit.period:
             said = f"{unit.frames} frames in {unit.seconds:g} s"
         else:
             said = f"{len(good)} of {len(unit.trials)} answers"

@@ -34,12 +34,14 @@ class Reach:
     access: Access
     via: str
     status: dict[str, Any] | None
+    state: Path
 
     def examiner(
         self, tell: Callable[[str], None] = lambda _: None, seconds: float = LONGEST
     ) -> Examiner:
         """For what is probed."""
-        return Examiner(self.site, self.registry, self.access, SystemClock(), tell, seconds)
+        clock = SystemClock()
+        return Examiner(self.site, self.registry, self.access, clock, tell, seconds, self.state)
 
     def links(
         self,
@@ -90,4 +92,4 @@ def reach(socket: Path, state: Path, site: Path, who: str, seconds: float = 30.0
             hint="name it: --site FILE",
         )
     access: Access = Leased(socket, who, seconds) if status else Direct()
-    return Reach(loaded, registry, access, access.via, status)
+    return Reach(loaded, registry, access, access.via, status, state)

@@ -180,7 +180,9 @@ async def _lines(
         if not names or leased is None:
             return []
         access = leased()
-    return await Examiner(site, registry, access, clock, tell, sources.seconds).links(names)
+    return await Examiner(
+        site, registry, access, clock, tell, sources.seconds, sources.state
+    ).links(names)
 
 
 def generations(status: dict[str, Any]) -> dict[str, Any]:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
+from lamppost.acquire.credential import Credential
 from lamppost.acquire.registry import Registry
 from lamppost.clock import Clock
 from lamppost.config.schema import (
+    BleLink,
     DeviceSettings,
+    GpioLink,
     I2cLink,
     LinkSettings,
     MbusLink,
@@ -24,13 +29,20 @@ from lamppost.config.schema import (
 )
 from lamppost.diagnosis.access import Access
 from lamppost.diagnosis.facts import Line
-from lamppost.diagnosis.wire import i2c, mbus, talking
+from lamppost.diagnosis.wire import air, i2c, mbus, pins, talking
 from lamppost.diagnosis.wire.line import text_of
 from lamppost.diagnosis.wire.plan import LinePlan, UnitPlan, unit_plan
 from lamppost.diagnosis.wire.rtu import Examination
 from lamppost.errors import LinkError
 from lamppost.links.serial import LineSettings
-from lamppost_drivers.contract import Driver, ExchangeDriver, RegisterMap, StreamDriver
+from lamppost_drivers.contract import (
+    BroadcastDriver,
+    Driver,
+    ExchangeDriver,
+    PulseDriver,
+    RegisterMap,
+    StreamDriver,
+)
 
 LONGEST = 7.5
 """Seconds for a link, so that a probe ends within ten."""
@@ -48,6 +60,8 @@ class Examiner:
     clock: Clock
     tell: Tell
     seconds: float = LONGEST
+    state: Path = Path("/var/lib/lamppost")
+    """Where keys of devices are."""
 
     async def links(self, names: Sequence[str] = (), devices: Sequence[str] = ()) -> list[Line]:
         """The links named (all without a name); of the devices named more closely."""
@@ -96,7 +110,67 @@ class Examiner:
                 return Line(
                     link=link.name, kind="i2c", where=str(link.port), units=units, tested=True
                 )
+        if (
+            self.access.via == "direct"
+        ):  # else the daemon has the pins, and hears the air better than we
+            if isinstance(link, BleLink):
+                return await self._air(link)
+            if isinstance(link, GpioLink):
+                return await self._pins(link)
         return Line(link=link.name, kind=link.kind, where=where_of(link))
+
+    async def _air(self, link: BleLink) -> Line:
+        from lamppost.links.ble import BleLink as Adapter
+
+        devices = []
+        for device in self._on(link):
+            driver = self.registry.find(device.model)
+            if isinstance(driver, BroadcastDriver) and device.mac:
+                key = Credential(device.key, self.state) if device.key else None
+                devices.append(
+                    air.Heard(device.name, driver, device.mac.upper(), device.every, key)
+                )
+        models = [self.registry.find(model) for model in self.registry.models()]
+        others = [d for d in models if isinstance(d, BroadcastDriver)]
+        radio = Adapter(link.adapter, 2 * LONGEST, [each.address for each in devices])
+        try:
+            await radio.open()
+            units = await air.listen(radio, devices, others, self.clock, self.seconds, self.tell)
+        finally:
+            radio.close()
+            await radio.ended()
+        return Line(
+            link=link.name,
+            kind="ble",
+            where=link.adapter,
+            idle_seconds=units[0].seconds if units else 0.0,
+            others=radio.stray,
+            units=units,
+            tested=True,
+        )
+
+    async def _pins(self, link: GpioLink) -> Line:
+        from lamppost.links.gpio import GpioLink as Board
+
+        inputs = []
+        for device in self._on(link):
+            driver = self.registry.find(device.model)
+            if isinstance(driver, PulseDriver) and device.pin is not None:
+                debounce = driver.debounce if device.debounce is None else device.debounce
+                active = 0 if (device.edge or driver.edge) == "falling" else 1
+                inputs.append(
+                    pins.Input(
+                        device.name, device.model, device.pin, active, debounce, driver.debounce
+                    )
+                )
+        with tempfile.TemporaryDirectory() as folder:
+            board = Board(Path(folder))
+            try:
+                await board.open()
+                units = await pins.watch(board, inputs, self.clock, self.seconds, self.tell)
+            finally:
+                board.close()
+        return Line(link=link.name, kind="gpio", where="GPIO", units=units, tested=True)
 
     async def _serial(self, link: SerialLink, line: LineSettings, until: float) -> Line:
         device = self._on(link)[0]

@@ -158,7 +158,8 @@ class Port(_Fact, frozen=True):
 class Trial(_Fact, frozen=True):
     """One request on a wire and what came. `outcome`: good, refused, silent, damaged, late.
 
-    `extra`: sound frames after the answer, as hex; `values`: the words of a good answer.
+    `extra`: sound frames after the answer, as hex; `values`: the words of a good answer; on an M-Bus, the medium that
+    it names.
     """
 
     line: str
@@ -195,6 +196,21 @@ class Order(_Fact, frozen=True):
     readings: dict[str, list[float]]
 
 
+class Pin(_Fact, frozen=True):
+    """A pulse input that was watched. `edges`: all changes; `changes`: those that stood for the site's `debounce`
+    seconds, of which `quick` were over within `bounce`, the time that contacts of this model bounce.
+    """
+
+    level: int
+    active: int
+    edges: int = 0
+    pulses: int = 0
+    changes: int = 0
+    quick: int = 0
+    debounce: float = 0.0
+    bounce: float = 0.0
+
+
 class Unit(_Fact, frozen=True):
     """A device on a link that was asked. `stream`: frames of a device that speaks by itself."""
 
@@ -215,6 +231,7 @@ class Unit(_Fact, frozen=True):
     seconds: float = 0.0
     other_model: str = ""
     why: str = ""
+    pin: Pin | None = None
 
 
 class Line(_Fact, frozen=True):
@@ -241,6 +258,8 @@ class Line(_Fact, frozen=True):
     parity_errors: int = 0
     breaks: int = 0
     """While we looked, at the settings of the site, by the kernel's counters; 0 where it does not count."""
+    others: int = 0
+    """Advertisements of devices that are not of this site."""
     units: list[Unit] = []
     tested: bool = False
 

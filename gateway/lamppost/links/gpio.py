@@ -8,6 +8,7 @@ used, so that nothing is missed on a busy machine; the RPi.GPIO of old boards te
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lamppost.clock import monotonic_ns
+from lamppost.errors import LinkError
 from lamppost.links import faults
 
 _SHORTEST = 0.001
@@ -99,6 +101,31 @@ class Contact:
             self._edges = Edges(self._edges.count + 1, self._changed)
 
 
+class Trace:
+    """Every change of a pin, with its time; for diagnosis. May be read from any thread."""
+
+    def __init__(self, read: Callable[[int], int], pin: int) -> None:
+        self._read = read
+        self.first = self._level = read(pin)
+        self.edges: list[tuple[int, int]] = []
+
+    def add(self, pin: int) -> None:
+        """An edge, now, to the level that is read."""
+        self._take(monotonic_ns(), self._read(pin))
+
+    def edge(self, chip: int, pin: int, level: int, stamp: int) -> None:
+        """See `Contact.edge`."""
+        del chip, pin
+        now = monotonic_ns()
+        if level in (0, 1):
+            self._take(stamp if 0 <= now - stamp < _LATEST else now, level)
+
+    def _take(self, at: int, level: int) -> None:
+        if level != self._level:
+            self._level = level
+            self.edges.append((at, level))
+
+
 class GpioLink:
     """The pins of this board that were claimed. `folder` is writable: lgpio keeps a pipe in it."""
 
@@ -128,12 +155,12 @@ class GpioLink:
         except ImportError:
             raise faults.not_installed("GPIO", "gpio") from None
         except (RuntimeError, NotImplementedError, OSError) as why:
-            raise faults.no_gpio(why) from None
+            raise _refused(why) from None
         try:
             GPIO.setwarnings(False)
             GPIO.setmode(GPIO.BCM)
         except self._failures as why:
-            raise faults.no_gpio(why) from None
+            raise _refused(why) from None
         self._gpio = GPIO
 
     def claim(
@@ -159,7 +186,22 @@ class GpioLink:
         self._pins.add(pin)
         return tally
 
-    def _listen(self, pin: int, which: int, tally: Tally | Contact) -> None:
+    def trace(self, pin: int) -> Trace:
+        """Note every change of a pin, pulled up, from now on. Raises LinkError as `claim` does."""
+        gpio = self._gpio
+        failures: tuple[type[Exception], ...] = (*self._failures, ValueError)
+        if gpio is None:
+            raise faults.not_open(self.where)
+        try:
+            gpio.setup(pin, gpio.IN, pull_up_down=gpio.PUD_UP)
+            found = Trace(gpio.input, pin)
+            self._listen(pin, gpio.BOTH, found)
+        except failures as why:
+            raise faults.pin_refused(pin, why) from None
+        self._pins.add(pin)
+        return found
+
+    def _listen(self, pin: int, which: int, tally: Tally | Contact | Trace) -> None:
         gpio, chip = self._gpio, getattr(self._gpio, "_chip", None)
         if isinstance(tally, Tally):
             gpio.add_event_detect(pin, which, callback=tally.add)
@@ -185,3 +227,11 @@ class GpioLink:
             with contextlib.suppress(*self._failures):
                 gpio.cleanup(pin)
         self._pins.clear()
+
+
+def _refused(why: Exception) -> LinkError:
+    """Why there is no chip: the libraries say the same where it is not there and where it may not be opened."""
+    for chip in sorted(Path("/dev").glob("gpiochip*")):
+        if not os.access(chip, os.R_OK | os.W_OK):
+            return faults.cannot_open(chip, PermissionError(errno.EACCES, "no permission"))
+    return faults.no_gpio(why)

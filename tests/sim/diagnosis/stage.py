@@ -31,6 +31,7 @@ from hwsim.wiring import Alternating, SecondMaster, SwappedPair, reorder
 
 HEAD = '[site]\ngateway = "gw-1"\nhub = "hub.city"\n[time]\nunsynced = "send"\n[uplink]\nhost = "localhost"\n'
 DEFAULT_UNITS = [{"unit": 1, "model": "sdm630"}, {"unit": 2, "model": "sdm120"}]
+BOARD = {"RPI_LGPIO_REVISION": "c03114", "RPI_LGPIO_CHIP": "0"}
 LINES = {"rtu": "a", "mbus": "b", "stream": "u", "uart": "u"}
 
 
@@ -55,8 +56,13 @@ class Case:
     meters: tuple[int, ...] = (1, 2)
     faults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Of meters, by their address."""
-    sensors: tuple[str, ...] = ()
+    sensors: tuple[str | Mapping[str, Any], ...] = ()
     chips: tuple[Mapping[str, Any], ...] = ()
+    media: Mapping[str, int] = field(default_factory=dict)
+    """Of meters, by their address; water without it."""
+    beacons: tuple[Mapping[str, Any], ...] = ()
+    keys: Mapping[str, str] = field(default_factory=dict)
+    pulses: tuple[Mapping[str, Any], ...] = ()
     wiring: tuple[Mapping[str, Any], ...] = ()
 
 
@@ -146,7 +152,14 @@ def stage(case: Case, folder: Path) -> Iterator[tuple[dict[str, str], Path, dict
     (root / "dev").mkdir(parents=True)
     with ExitStack() as stack:
         cabinet = stack.enter_context(Cabinet(_plan(case), folder))
-        env = environment(folder / "dev")
+        env = environment(folder / "dev") | BOARD
+        env["DBUS_SYSTEM_BUS_ADDRESS"] = next(
+            (radio.address for radio in cabinet.radios.values()), f"unix:path={folder}/nobody"
+        )
+        keys = folder / "state/credentials"
+        keys.mkdir(parents=True)
+        for name, key in case.keys.items():
+            (keys / name).write_text(key)
         for change in case.wiring:
             _CHANGES[str(change["kind"])](case, cabinet, change, folder, stack)
         servers = {**cabinet.servers, **cabinet.converters}
@@ -167,8 +180,13 @@ def _plan(case: Case) -> dict[str, Any]:
         return {"line": [{"name": "b", **how, "mbus": frames}]}
     if case.bus == "mbus-tcp":
         return {"converter": [{"name": "c", **case.line, "mbus": _meters(case)}]}
+    if case.bus == "ble":
+        return {"ble": [{"sensor": [dict(sensor) for sensor in case.beacons]}]}
+    if case.bus == "gpio":
+        no_chip = any(change["kind"] == "no-bus" for change in case.wiring)
+        return {} if no_chip else {"gpio": [{"pulse": [dict(pulse) for pulse in case.pulses]}]}
     if case.bus in ("stream", "uart"):
-        sensors = [{"model": model} for model in case.sensors]
+        sensors = [{"model": s} if isinstance(s, str) else dict(s) for s in case.sensors]
         how = {"baud": 9600, "half_duplex": False, **case.line}
         return {"line": [{"name": "u", **how, "sensor": sensors}]}
     chips = [dict(chip) for chip in case.chips]
@@ -179,7 +197,7 @@ def _plan(case: Case) -> dict[str, Any]:
 def _meters(case: Case) -> list[dict[str, Any]]:
     return [
         {
-            "frames": [_meter(address, at)],
+            "frames": [_meter(address, at, case.media.get(str(address), 7))],
             "address": address,
             "faults": dict(case.faults.get(str(address), {})),
         }
@@ -187,8 +205,9 @@ def _meters(case: Case) -> list[dict[str, Any]]:
     ]
 
 
-def _meter(address: int, at: int) -> str:
-    header = bytes.fromhex(f"{11111111 * (at + 1)}")[::-1] + bytes.fromhex("24230107550000 00")
+def _meter(address: int, at: int, medium: int = 7) -> str:
+    header = bytes.fromhex(f"{11111111 * (at + 1)}")[::-1]
+    header += bytes.fromhex("242301") + bytes((medium,)) + bytes.fromhex("55000000")
     litres = (1000 + at).to_bytes(4, "little")
     return long(0x08, address, 0x72, header + b"\x04\x13" + litres).hex()
 
@@ -314,6 +333,64 @@ def _stuck(case: Case, cabinet: Cabinet, *_: object) -> None:
         bus.stuck = True
 
 
+def _switched_off(case: Case, cabinet: Cabinet, *_: object) -> None:
+    del case
+    cabinet.radios["ble"].power(on=False)
+
+
+def _no_dbus(case: Case, cabinet: Cabinet, *_: object) -> None:
+    """The program cannot even ask: the bus itself is gone."""
+    del case
+    cabinet.radios["ble"].close()
+
+
+def _low(case: Case, cabinet: Cabinet, how: Mapping[str, Any], *_: object) -> None:
+    del case
+    cabinet.board.chips[0].set(how["pin"], 0)
+
+
+def _flicker(
+    case: Case, cabinet: Cabinet, how: Mapping[str, Any], folder: Path, stack: ExitStack
+) -> None:
+    """A motor cable lies beside that of the contact: changes all the time, none of which stands."""
+    del case, folder
+    ended = threading.Event()
+    chip = cabinet.board.chips[0]
+
+    def changes() -> None:
+        level = 0
+        while not ended.wait(how["every"]):
+            chip.set(how["pin"], level)
+            level = 1 - level
+
+    thread = threading.Thread(target=changes, daemon=True)
+    thread.start()
+    stack.callback(thread.join, 5)
+    stack.callback(ended.set)
+
+
+def _claimed(
+    case: Case, cabinet: Cabinet, how: Mapping[str, Any], folder: Path, stack: ExitStack
+) -> None:
+    """Another program counts on the same pin."""
+    del case, cabinet
+    words = (
+        f"import lgpio; h = lgpio.gpiochip_open(0); print(lgpio.gpio_claim_input(h, {how['pin']}), flush=True); "
+        "input()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", words],
+        env={**environment(folder / "dev"), "LG_WD": str(folder)},
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    stack.callback(process.wait, 10)
+    stack.callback(process.kill)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"0\n"
+
+
 def _nothing(*_: object) -> None:
     return None
 
@@ -337,6 +414,11 @@ _CHANGES: Mapping[str, Callable[..., None]] = {
     "console": _console,
     "stuck": _stuck,
     "no-bus": _nothing,
+    "switched-off": _switched_off,
+    "no-dbus": _no_dbus,
+    "low": _low,
+    "flicker": _flicker,
+    "claimed": _claimed,
 }
 
 
@@ -360,7 +442,9 @@ def line_of(seen: Seen) -> str:
     wrong = seen.wrong_certainties()
     more = f"  WRONG CERTAINTY {wrong}" if wrong else ""
     how = f"{mark} {seen.tool:6} {seen.exit} {seen.seconds:5.1f} s"
-    return f"{how}  {seen.case.bus:6} {seen.case.name:48} {said}{more} {seen.errors[-300:]}"
+    wanted = seen.case.expect or "-"
+    fault = f"{seen.case.bus:8} {seen.case.name:54} {wanted:24}"
+    return f"{how}  {fault} {said}{more} {seen.errors[-300:]}"
 
 
 if __name__ == "__main__":

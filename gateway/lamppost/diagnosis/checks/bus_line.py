@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from lamppost.diagnosis.checks import bus_port, bus_unit
+from lamppost.diagnosis.checks import bus_alone, bus_port, bus_unit
 from lamppost.diagnosis.facts import Line, Port, Trial, Unit
 from lamppost.findings import Finding, found
 
@@ -14,6 +14,7 @@ _BREAKS = 2
 _BABBLE = 0.3
 _STRAY = 3
 _MBUS = ("mbus", "mbus-tcp")
+_ALONE = {"ble": bus_alone.air, "gpio": bus_alone.pins}
 
 
 def check(line: Line, ports: Sequence[Port]) -> Iterator[Finding]:
@@ -26,7 +27,14 @@ def check(line: Line, ports: Sequence[Port]) -> Iterator[Finding]:
     if line.kind == "i2c":
         yield from _i2c(line)
         return
+    if line.kind in _ALONE:
+        yield from _ALONE[line.kind](line)
+        return
     if line.kind == "serial":
+        sound = any(unit.frames or answers(unit) for unit in line.units)
+        if not sound and (taken := bus_port.console(line, ports)) is not None:
+            yield taken
+            return
         for unit in line.units:
             yield from bus_unit.talking(unit, line)
         return

@@ -12,10 +12,16 @@ def check(line: Line, ports: Sequence[Port]) -> Iterator[Finding]:
     """By the code of the LinkError."""
     if line.kind.endswith("-tcp"):
         yield _host(line)
+    elif line.code == "link.not-installed":
+        yield found(
+            "bus.library-missing", line.link, where=line.where, why=line.why, extra=line.kind
+        )
     elif line.kind == "ble":
         which = "bus.ble-deaf" if line.code == "link.silent" else "bus.ble-missing"
         yield found(which, line.link, where=line.where, why=line.why)
-    elif line.kind == "gpio":
+    elif line.kind == "gpio" and line.code == "link.missing":
+        yield found("bus.gpio-missing", line.link, where=line.where, why=line.why)
+    elif line.kind == "gpio" and line.code != "link.permission":
         yield found("bus.pin-busy", line.link, where=line.where, why=line.why)
     else:
         yield _port(line, ports)
@@ -49,7 +55,8 @@ def _port(line: Line, ports: Sequence[Port]) -> Finding:
         return found("bus.port-busy", line.link, where=line.where, holder=holder)
     if line.code == "link.permission":
         group = line.group or "dialout"
-        return found("bus.port-permission", line.link, where=line.where, group=group)
+        where = line.why.partition(":")[0] if line.kind == "gpio" else line.where
+        return found("bus.port-permission", line.link, where=where, group=group)
     if line.code == "link.settings":
         return found(
             "bus.port-settings", line.link, link=line.link, where=line.where, line=line.line

@@ -86,6 +86,12 @@ def _device(
         yield _silent(bus, device, well)
     elif code == "link.corrupt" and "our own request" in why:
         yield found("bus.echo", bus["name"], device=name, count=1, tries=1)
+    elif code == "link.corrupt" and bus["kind"] == "ble":
+        count = (device.get("counts") or {}).get("corrupt", 0)
+        model = device.get("model", "?")
+        yield found("sensors.not-readable", name, device=name, model=model, count=count)
+    elif code == "link.busy" and bus["kind"] == "gpio":
+        yield found("bus.pin-busy", name, where=why.partition(":")[0].replace(" ", ""), why=why)
     elif code == "link.corrupt":
         yield _corrupt(bus, device, well)
     elif code == "link.refused":

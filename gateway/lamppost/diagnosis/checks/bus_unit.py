@@ -76,6 +76,15 @@ def proof_of_two(unit: Unit) -> str:
 
 def modbus(unit: Unit, line: Line, *, noisy: bool) -> Iterator[Finding]:
     """A unit of which something sound was heard."""
+    if unit.other_model:
+        yield found(
+            "sensors.other-model",
+            unit.device,
+            device=unit.device,
+            model=unit.model,
+            known=unit.other_model,
+        )
+        return
     if proof := proof_of_two(unit):
         yield found(
             "bus.duplicate-unit", unit.device, device=unit.device, unit=unit.unit, proof=proof
@@ -241,6 +250,25 @@ def talking(unit: Unit, line: Line) -> Iterator[Finding]:
         yield other_settings(unit, line)
     elif unit.trials and all(trial.outcome == "silent" for trial in unit.trials):
         yield found("sensors.asked-silent", unit.device, device=unit.device, tries=len(unit.trials))
+    elif unit.trials and not any(trial.outcome in _HEARD for trial in unit.trials):
+        yield found(
+            "sensors.asked-garbage",
+            unit.device,
+            link=line.link,
+            device=unit.device,
+            count=sum(trial.got for trial in unit.trials),
+            tries=len(unit.trials),
+            model=unit.model,
+        )
+    elif any(trial.outcome not in _HEARD for trial in unit.trials):
+        yield found(
+            "sensors.stream-damaged",
+            unit.device,
+            link=line.link,
+            device=unit.device,
+            damaged=sum(trial.outcome not in _HEARD for trial in unit.trials),
+            tries=len(unit.trials),
+        )
     elif unit.period and not unit.bytes:
         yield found(
             "sensors.stream-silent",

@@ -18,7 +18,8 @@ from lamppost.diagnosis.wire.rtu import LISTEN, Tell
 from lamppost.errors import LinkError
 from lamppost.links.serial import LineSettings
 from lamppost_drivers.contract import FrameError
-from lamppost_drivers.mbus import frame
+from lamppost_drivers.mbus import frame, records
+from lamppost_drivers.mbus.meter import model_of_medium
 
 _ADAPTER, _BITS = 0.25, 330
 NETWORK_GAP = 0.3
@@ -29,6 +30,7 @@ _BABBLE = 0.3
 """Share of the time that we only listen from which on nobody is asked: the line is never free."""
 _ROUNDS = 4
 _ACK = b"\xe5"
+ANY_METER = "mbus-meter"
 _SELECTED = 0xFD
 
 
@@ -126,6 +128,7 @@ class MbusExamination:
                 at=s.meter.secondary,
                 trials=s.trials,
                 swept=s.swept,
+                other_model=_other(s),
             )
             for s in self._seen
         ]
@@ -212,7 +215,26 @@ def _judged(heard: Heard, line: str, *, echo: bool) -> Trial:
         got=len(data),
         heard=data[:64].hex(),
         extra=[f.hex() for f in sound[1:]],
+        values=_medium(sound[0]) if sound else [],
     )
+
+
+def _medium(telegram: bytes) -> list[int]:
+    """The medium (EN 13757-3, table 8) that a meter names; empty where it names none."""
+    answer = frame.answer(telegram)
+    try:
+        return [records.telegram(answer.ci, answer.data).header.medium]
+    except FrameError:
+        return []
+
+
+def _other(seen: _Seen) -> str:
+    """The model of what answers, where that is another than the site's: a heat meter at a water meter's address."""
+    media = {trial.values[0] for trial in seen.trials if trial.values}
+    if len(media) != 1 or seen.meter.model == ANY_METER:
+        return ""
+    model = model_of_medium(media.pop())
+    return model if model not in (seen.meter.model, ANY_METER) else ""
 
 
 def long_frames(data: bytes) -> Iterator[bytes]:
