@@ -221,7 +221,7 @@ class RtuLink:
 
     async def _answer(self, port: SerialPort, request: Request, deadline: int, wait: int) -> bytes:
         """The PDU of the answer. `deadline` is for its first byte; the rest has the time that its length takes."""
-        buffer, damaged, character, first = b"", False, self._line.character, 0
+        buffer, damaged, character, first, begun = b"", False, self._line.character, 0, deadline
         while chunk := await port.receive(deadline):
             now = port.heard
             self._free = now + self._silence
@@ -229,6 +229,7 @@ class RtuLink:
                 first = now - (deadline - wait)
                 deadline = max(deadline, now + 2 * request.length * character + _ADAPTER)
             buffer += chunk
+            begun = min(begun, now - len(buffer) * character)
             look = request.look(buffer)
             if look.answer is not None:
                 self.stray += len(buffer) - len(look.answer) - 3
@@ -239,8 +240,10 @@ class RtuLink:
             if look.damaged and not damaged:
                 damaged = True
                 deadline = min(deadline, now + max(self._silence, _ADAPTER))
-            if look.missing >= _WORTH_SLEEPING:
-                await port.until(min(deadline, now + look.missing * character))
+            # What should be here by now is on its way through the adapter: that is not slept over.
+            end = begun + (len(buffer) + look.missing) * character
+            if look.missing >= _WORTH_SLEEPING and end > now:
+                await port.until(min(deadline, end))
         if not buffer or self._is_late(buffer, request.unit):
             raise faults.no_answer(f"{self.where}: {request}", wait / _NS)
         if damaged:
