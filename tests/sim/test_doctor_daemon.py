@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import fcntl
+import grp
 import os
 import signal
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,30 +53,80 @@ def test_hung(desk: Desk) -> None:
     assert (found.code, found.json()["findings"][0]["id"]) == (6, "host.daemon-hung")
 
 
-def test_not_ours_to_ask(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Root may open everything, so the system's refusal is put in its place."""
-    from lamppost.cli.main import main
+@pytest.mark.long
+def test_stopped_and_killed(desk: Desk) -> None:
+    """A process that is stopped takes connections and says nothing; one that was killed leaves its socket behind."""
+    with Line(desk.folder / "a", 9600, devices=meters()), desk.running() as daemon:
+        desk.wait(lambda: set(desk.states().values()) == {"ok"}, "both meters answer")
+        daemon.send_signal(signal.SIGSTOP)
+        told = desk.lamppost("status")
+        found = desk.lamppost("doctor", "host", "storage", "--json")
+        assert (told.code, told.verdict) == (
+            6,
+            "PROBLEM daemon.no-answer; type: lamppost doctor host",
+        )
+        assert (found.code, found.json()["findings"][0]["id"]) == (6, "host.daemon-hung")
+        daemon.kill()
+        daemon.wait(20)
+        assert desk.socket.exists()
+        told = desk.lamppost("status")
+        found = desk.lamppost("doctor", "host", "buffer", "--json")
+        assert told.code == 3
+        assert any("readings stored" in line for line in told.lines)  # read from its files
+        assert (found.code, found.json()["findings"][0]["id"]) == (3, "host.daemon-down")
 
-    def refused(*_: object) -> None:
-        raise PermissionError(13, "Permission denied")
 
-    desk.socket.touch()
-    monkeypatch.setattr(socket.socket, "connect", refused)
-    where = ["--socket", str(desk.socket), "--state", str(desk.state)]
-    with pytest.raises(SystemExit) as ended:
-        main(["status", *where])
-    said = capsys.readouterr().out.splitlines()
-    assert (ended.value.code, said[-1]) == (
-        5,
-        "PROBLEM daemon.no-permission; type: lamppost doctor host",
-    )
-    with pytest.raises(SystemExit) as ended:
-        main(["doctor", "host", *where])
-    said = capsys.readouterr().out.splitlines()
-    assert ended.value.code == 5
-    assert said[-1].startswith("PROBLEM host.no-permission; type: ")
+NOBODY = (
+    *("setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"),
+    *("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"),
+)
+"""Another user, who may read everything: the interpreter may lie in root's own folder. Connecting is writing."""
+
+
+@pytest.fixture
+def stranger() -> Iterator[tuple[Path, dict[str, Any]]]:
+    """A folder that everybody may look into, and how to run a command as somebody who may not open the socket."""
+    with tempfile.TemporaryDirectory(prefix="lp-") as scratch:
+        folder = Path(scratch)
+        folder.chmod(0o755)
+        how: dict[str, Any] = {"cwd": "/"}
+        if os.geteuid() == 0:
+            tried = subprocess.run([*NOBODY, "true"], capture_output=True, text=True, check=False)
+            if tried.returncode != 0:
+                pytest.skip(f"root cannot become nobody here: {tried.stderr.strip()}")
+            how["prefix"] = NOBODY
+        yield folder, how
+
+
+def test_as_a_user_who_may_not(stranger: tuple[Path, dict[str, Any]]) -> None:
+    """The system itself refuses: the socket of another user, or one's own without any right to it."""
+    folder, how = stranger
+    desk = Desk(folder)
+    with socket.socket(socket.AF_UNIX) as daemon:
+        daemon.bind(str(desk.socket))
+        daemon.listen()
+        desk.socket.chmod(0)
+        told = desk.lamppost("status", **how)
+        found = desk.lamppost("doctor", "host", "--json", **how)
+        probed = desk.lamppost("bus", "probe", **how)
+    closing = "PROBLEM daemon.no-permission; type: lamppost doctor host"
+    assert (told.code, told.verdict) == (5, closing), told.err
+    assert (found.code, found.json()["findings"][0]["id"]) == (5, "host.no-permission")
+    assert probed.code == 5
+    assert probed.verdict.startswith("PROBLEM daemon.no-permission")
+
+
+def test_a_port_of_another_user(stranger: tuple[Path, dict[str, Any]]) -> None:
+    folder, how = stranger
+    if "prefix" not in how:
+        pytest.skip("a port that this user may not open: needs root to become another one")
+    desk = Desk(folder)
+    with Line(folder / "a", 9600, devices=meters()):
+        group = grp.getgrgid((folder / "a").stat().st_gid).gr_name
+        found = desk.lamppost("doctor", "bus", "--json", **how)
+    first = found.json()["findings"][0]
+    assert (found.code, first["id"]) == (5, "bus.port-permission")
+    assert f"the group {group}" in first["evidence"]
 
 
 @pytest.fixture

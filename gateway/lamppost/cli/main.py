@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import click
 
 from lamppost import __version__
-from lamppost.cli.terminal import width
+from lamppost.cli.terminal import WIDEST, note, say, width, wrapped
 from lamppost.errors import LamppostError, TrustError
 
 COMMANDS = {
@@ -61,6 +62,10 @@ _EXITS_BY_AREA = {
 }
 
 
+_COMMAND = re.compile(r"\blamppost [a-z][a-z-]*(?: [a-zA-Z0-9_./=-]+)*(?=[;,.)]|$| [(])")
+"""A command to type, within a hint."""
+
+
 class _LazyTree(click.Group):
     """Lists commands from the table above and imports one only to run it."""
 
@@ -103,16 +108,36 @@ def main(arguments: list[str] | None = None) -> Any:
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except LamppostError as error:
-        click.echo(str(error), err=True)
-        click.echo(f"PROBLEM {error.code}: {error.hint}")
+        tell(error)
         sys.exit(exit_code(error))
+
+
+def tell(error: LamppostError) -> None:
+    """What happened to stderr; what to do, in the closing line or, where it is too long for that, above it."""
+    for line in str(error).splitlines():
+        # A log keeps one line: only a terminal has a width.
+        for piece in wrapped(line) if sys.stderr.isatty() else (line,):
+            note(piece)
+    closing = f"PROBLEM {error.code}: {error.hint}"
+    if len(closing) > WIDEST or "\n" in closing:
+        for number, line in enumerate(error.hint.splitlines()):
+            for piece in wrapped(line, "        " if number else "next    "):
+                say(piece)
+        code, closing = f"PROBLEM {error.code}", f"PROBLEM {error.code}: see next"
+        if (command := _COMMAND.search(error.hint)) is not None:
+            named = f"{code}; type: {command[0].strip()}"
+            closing = named if len(named) <= WIDEST else closing
+    say(closing)
+
+
+# `readable=False`: what this user may not open is no misuse of the command; it is told with an exit code of its own.
 
 
 def state_option(command: Any) -> Any:
     """`--state`: the folder of ring, identity and generations."""
     return click.option(
         "--state",
-        type=click.Path(path_type=Path, file_okay=False),
+        type=click.Path(path_type=Path, file_okay=False, readable=False),
         default=Path("/var/lib/lamppost"),
         envvar="LAMPPOST_STATE",
         show_default=True,
@@ -124,7 +149,7 @@ def socket_option(command: Any) -> Any:
     """`--socket`: where the daemon answers."""
     return click.option(
         "--socket",
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=click.Path(path_type=Path, dir_okay=False, readable=False),
         default=Path("/run/lamppost/control.sock"),
         envvar="LAMPPOST_SOCKET",
         show_default=True,
@@ -136,7 +161,7 @@ def site_option(command: Any) -> Any:
     """`--site`: the site file."""
     return click.option(
         "--site",
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=click.Path(path_type=Path, dir_okay=False, readable=False),
         default=Path("/etc/lamppost/site.toml"),
         envvar="LAMPPOST_SITE",
         show_default=True,

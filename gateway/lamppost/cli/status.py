@@ -13,7 +13,7 @@ from lamppost.cli.main import exit_code, socket_option, state_option
 from lamppost.cli.terminal import note, paint, say, span, width, wrapped
 from lamppost.errors import LamppostError
 from lamppost.status.control import ask
-from lamppost.status.summary import verdict
+from lamppost.status.summary import verdict, went_back
 
 _SHOWN = 12
 """Devices in trouble that are shown in full; of a whole bus that is gone, a few say enough."""
@@ -51,6 +51,10 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     )
     yield from _ring(found)
     yield from _uplink(found["uplink"])
+    if last := went_back(found):
+        yield from wrapped(
+            f"number {last['number']} went back: {last['code']}, {last['reason']}", "config  "
+        )
     if working := found.get("maintenance"):
         yield from wrapped(
             f"{working['reason']} ({working['by']}); lamppost maint stop", "maint   "

@@ -6,6 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 
+def went_back(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The newest configuration, where its trial failed and the one before runs again; empty otherwise."""
+    last: Mapping[str, Any] = (found.get("configuration") or {}).get("last") or {}
+    return last if last.get("outcome") == "reverted" else {}
+
+
 def verdict(found: Mapping[str, Any]) -> str:
     """OK and why, or the most important thing that is wrong and what to type."""
     ring, uplink = found["ring"], found["uplink"]
@@ -22,6 +28,8 @@ def verdict(found: Mapping[str, Any]) -> str:
         others = f" (and {len(silent) - 1} more)" if len(silent) > 1 else ""
         code = (first.get("fault") or {}).get("code") or "link.no-answer"
         return f"PROBLEM {code} {first['name']}{others}; type: lamppost doctor bus"
+    if went_back(found):
+        return "PROBLEM config.reverted; type: lamppost config history"
     said = "the broker has taken" if uplink.get("mode") == "direct" else "the hub has proved"
     alerts = len(found.get("alerts", ()))
     raised = f", {alerts} alert{'s' if alerts > 1 else ''} raised" if alerts else ""

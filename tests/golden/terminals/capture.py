@@ -29,11 +29,33 @@ HERE = Path(__file__).parent
 TERMS = ("vt220", "dumb", "xterm-256color")
 WIDTHS = (80, 40)
 NOW = 1_900_000_000
+_SITE = """\
+[site]
+gateway = "lamp-post-17"
+hub = "hub.city.example"
+[uplink]
+host = "hub.city.example"
+[[link]]
+name = "rs485-1"
+kind = "modbus-rtu"
+port = "/dev/ttyUSB0"
+[[device]]
+name = "meter-main"
+model = "sdm630"
+link = "rs485-1"
+unit = 1
+"""
 
 _READINGS = {
     "meter-main": {"voltage.l1": 230.256, "power": 4410.21, "energy.import": 28597.97},
     "air-roof": {"pm25": 21.0, "pm10": 34.0},
 }
+
+
+_LAST = {
+    "number": 7, "serial": 41, "outcome": "reverted", "code": "ota.died",
+    "reason": "the gateway ended twice in its trial", "at": NOW - 600,
+}  # fmt: skip
 
 
 def _device(name: str, model: str, on: str, state: str = "ok") -> dict[str, Any]:
@@ -55,7 +77,7 @@ def _device(name: str, model: str, on: str, state: str = "ok") -> dict[str, Any]
     }  # fmt: skip
 
 
-def status(*, well: bool) -> dict[str, Any]:
+def status(*, well: bool, reverted: bool = False) -> dict[str, Any]:
     """A gateway as its daemon reports it."""
     devices = [
         _device("meter-main", "sdm630", "rs485-1/1"),
@@ -77,7 +99,7 @@ def status(*, well: bool) -> dict[str, Any]:
              "leased": False, "stray": 0, "fault": {"code": "", "why": "", "hint": ""}},
         ],
         "devices": devices, "alerts": [], "maintenance": {},
-        "configuration": {"state": "local", "runs": {}, "last": {}, "refused": {}, "fault": {}},
+        "configuration": {"state": "local", "runs": {}, "last": _LAST if reverted else {}, "refused": {}, "fault": {}},
     }  # fmt: skip
 
 
@@ -110,10 +132,17 @@ def scenes(folder: Path) -> dict[str, tuple[list[str], bool | None]]:
     content = {"facts.json": f.encode(facts())}
     packed.write_bytes(bundle.pack(content, NOW, ()))
     where = ["--socket", str(folder / "s"), "--state", str(folder / "state")]
+    site = folder / "site.toml"
+    site.write_text(_SITE)
     return {
         "status-ok": (["status", *where], True),
         "status-problem": (["status", *where], False),
         "status-no-daemon": (["status", *where], None),
+        "status-reverted": (["status", *where], True),
+        "error": (
+            ["bus", "raw", "--link", "rs485-1", "010600000001", "--site", str(site), *where],
+            None,
+        ),
         "doctor": (["bundle", "inspect", str(packed)], None),
         "explain": (["explain", "bus.silent-unit"], None),
         "watch": (["watch", "-n", "1", "--socket", str(folder / "s")], True),
@@ -133,7 +162,8 @@ def captures() -> Iterator[tuple[str, bytes]]:
     with tempfile.TemporaryDirectory(prefix="cap") as scratch:
         folder = Path(scratch)
         for name, (words, well) in scenes(folder).items():
-            daemon = _daemon(folder / "s", status(well=well)) if well is not None else 0
+            says = status(well=bool(well), reverted=name == "status-reverted")
+            daemon = _daemon(folder / "s", says) if well is not None else 0
             for_machines = name.endswith("json")
             for term in TERMS[1:2] if for_machines else TERMS:
                 for width in WIDTHS[:1] if for_machines else WIDTHS:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -89,11 +89,17 @@ class Desk:
             "PYTHONIOENCODING": "utf-8",
         }
 
-    def lamppost(self, *words: object, env: Mapping[str, str] | None = None, **how: Any) -> Told:
-        """Run a command to its end."""
+    def lamppost(
+        self,
+        *words: object,
+        env: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
+        **how: Any,
+    ) -> Told:
+        """Run a command to its end; `prefix` makes it another user's, say."""
         began = time.monotonic()
         done = subprocess.run(
-            [sys.executable, "-m", "lamppost.cli", *map(str, words)],
+            [*prefix, sys.executable, "-m", "lamppost.cli", *map(str, words)],
             capture_output=True,
             text=True,
             encoding="utf-8",

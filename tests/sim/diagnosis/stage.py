@@ -385,7 +385,7 @@ def _claimed(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
-    stack.callback(process.wait, 10)
+    stack.enter_context(process)  # its end closes the pipes
     stack.callback(process.kill)
     assert process.stdout is not None
     assert process.stdout.readline() == b"0\n"
