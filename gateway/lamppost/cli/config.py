@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sized
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import click
 import orjson
 
 from lamppost.cli import config_trial
+from lamppost.cli.terminal import wrapped
 
 
 @click.group()
@@ -48,7 +50,9 @@ def check(files: tuple[Path, ...], as_json: bool) -> None:
             click.echo(orjson.dumps(_answer(file, problems), option=option).decode())
             continue
         for problem in problems:
-            click.echo(str(problem))
+            said = str(problem)
+            for line in wrapped(said) if sys.stdout.isatty() else (said,):
+                click.echo(line)
         if problems:
             word = "problem" if len(problems) == 1 else "problems"
             click.echo(f"PROBLEM {len(problems)} {word} in {file}: mend the keys named above")

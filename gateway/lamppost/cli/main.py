@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import re
 import sys
 from pathlib import Path
@@ -103,7 +104,9 @@ def main(arguments: list[str] | None = None) -> Any:
             arguments, prog_name="lamppost", standalone_mode=False, terminal_width=width() - 2
         )
     except click.ClickException as usage:
-        usage.show()
+        said = io.StringIO()
+        usage.show(said)
+        _note(said.getvalue())
         sys.exit(usage.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
@@ -112,12 +115,16 @@ def main(arguments: list[str] | None = None) -> Any:
         sys.exit(exit_code(error))
 
 
-def tell(error: LamppostError) -> None:
-    """What happened to stderr; what to do, in the closing line or, where it is too long for that, above it."""
-    for line in str(error).splitlines():
-        # A log keeps one line: only a terminal has a width.
+def _note(text: str) -> None:
+    """To stderr. A log keeps one line: only a terminal has a width."""
+    for line in text.splitlines():
         for piece in wrapped(line) if sys.stderr.isatty() else (line,):
             note(piece)
+
+
+def tell(error: LamppostError) -> None:
+    """What happened to stderr; what to do, in the closing line or, where it is too long for that, above it."""
+    _note(str(error))
     closing = f"PROBLEM {error.code}: {error.hint}"
     if len(closing) > WIDEST or "\n" in closing:
         for number, line in enumerate(error.hint.splitlines()):

@@ -143,6 +143,7 @@ def scenes(folder: Path) -> dict[str, tuple[list[str], bool | None]]:
             ["bus", "raw", "--link", "rs485-1", "010600000001", "--site", str(site), *where],
             None,
         ),
+        "usage-error": (["bus", "scan", "--link", "zz", "--site", str(site), *where], None),
         "doctor": (["bundle", "inspect", str(packed)], None),
         "explain": (["explain", "bus.silent-unit"], None),
         "watch": (["watch", "-n", "1", "--socket", str(folder / "s")], True),

@@ -209,3 +209,60 @@ def test_other_facts_are_refused() -> None:
 def test_areas_without_facts_are_unseen() -> None:
     assert verdict.unseen(Facts()) == list(AREAS)
     assert "power" not in verdict.unseen(Facts(power=0))
+
+
+def told(kind: str, device: dict[str, Any] | None = None, **bus: Any) -> Facts:
+    """A link that only the daemon has seen, with one device that is well, or another that is not."""
+    row = {
+        "name": "x",
+        "kind": kind,
+        "where": "w",
+        "state": "ok",
+        "opened": 1,
+        "leased": False,
+        **bus,
+    }
+    well = {"name": "w1", "link": "x", "state": "ok", "counts": {}}
+    return Facts(
+        status={"buses": [row], "devices": [well, {"link": "x", **device}] if device else []}
+    )
+
+
+def lost(code: str, why: str = "", state: str = "dead", **counts: int) -> dict[str, Any]:
+    fault = {"code": code, "why": why, "hint": ""}
+    return {"name": "w2", "model": "m", "state": state, "fault": fault, "counts": counts}
+
+
+HANGS = {"code": "link.lost", "why": "c:1: not one byte after 4 requests", "hint": ""}
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected", "code"),
+    [
+        (told("mbus-tcp", lost("link.no-answer")), "bus.meter-silent", 1),
+        (told("mbus", state="dead", fault={"code": "link.busy", "why": "p held by minicom"}), "bus.port-busy", 4),
+        (told("mbus-tcp", state="dead", fault={"code": "link.missing", "why": "c:1: Connection refused"}),
+         "bus.converter-refused", 1),
+        (told("ble", lost("link.corrupt", corrupt=9)), "sensors.not-readable", 1),
+        (told("ble", lost("link.no-answer", "CB:B8:33:4C:88:4F: not heard")), "sensors.not-heard", 1),
+        (told("gpio", lost("link.busy", "GPIO 17: 'GPIO busy'")), "bus.pin-busy", 4),
+        (told("gpio", state="dead", fault={"code": "link.missing", "why": "GPIO: no chip"}), "bus.gpio-missing", 1),
+        (told("gpio", state="dead", fault={"code": "link.permission", "why": "/dev/gpiochip0: no permission"}),
+         "bus.port-permission", 5),
+        (told("ble", state="dead", fault={"code": "link.not-installed", "why": "hci0: its library is not installed"}),
+         "bus.library-missing", 1),
+    ],
+)  # fmt: skip
+def test_what_the_daemon_says_of_other_kinds_of_link(
+    facts: Facts, expected: str, code: int
+) -> None:
+    found = verdict.judge(facts, ["bus"])
+    assert ([each.id for each in found], verdict.exit_code(found)) == ([expected], code)
+
+
+def test_a_converter_that_hangs_is_no_wrong_address() -> None:
+    facts = told("mbus-tcp", state="dead", fault=HANGS)
+    silent = [{**lost("link.no-answer"), "link": "x"}]
+    assert facts.status is not None
+    facts = Facts(status={**facts.status, "devices": silent})
+    assert [each.id for each in verdict.judge(facts, ["bus"])] == ["bus.mbus-silent"]
