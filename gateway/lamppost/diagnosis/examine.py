@@ -47,6 +47,9 @@ from lamppost_drivers.contract import (
 LONGEST = 7.5
 """Seconds for a link, so that a probe ends within ten."""
 
+WATCHED = 6.0
+"""Seconds for what speaks when it likes: to begin and to end a scan takes its time too."""
+
 Tell = Callable[[str], None]
 
 
@@ -132,10 +135,11 @@ class Examiner:
                 )
         models = [self.registry.find(model) for model in self.registry.models()]
         others = [d for d in models if isinstance(d, BroadcastDriver)]
+        wait = min(self.seconds, WATCHED)
         radio = Adapter(link.adapter, 2 * LONGEST, [each.address for each in devices])
         try:
             await radio.open()
-            units = await air.listen(radio, devices, others, self.clock, self.seconds, self.tell)
+            units = await air.listen(radio, devices, others, self.clock, wait, self.tell)
         finally:
             radio.close()
             await radio.ended()
@@ -163,11 +167,12 @@ class Examiner:
                         device.name, device.model, device.pin, active, debounce, driver.debounce
                     )
                 )
+        wait = min(self.seconds, WATCHED)
         with tempfile.TemporaryDirectory() as folder:
             board = Board(Path(folder))
             try:
                 await board.open()
-                units = await pins.watch(board, inputs, self.clock, self.seconds, self.tell)
+                units = await pins.watch(board, inputs, self.clock, wait, self.tell)
             finally:
                 board.close()
         return Line(link=link.name, kind="gpio", where="GPIO", units=units, tested=True)

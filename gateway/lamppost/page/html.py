@@ -116,7 +116,7 @@ def _device(device: Mapping[str, Any], units: Mapping[str, str]) -> Iterator[str
     if state != "ok":
         fault = device.get("fault") or {}
         since = _span(device["since_seconds_ago"])
-        yield f"<div>for {since}: {escape(device['reason'])}</div>"
+        yield f"<div>for {since}: {escape(device['reason'].replace('_', ' '))}</div>"
         if fault.get("hint"):
             yield f"<small>{escape(fault['hint'])}</small>"
     else:
