@@ -176,6 +176,7 @@ class _Holder:
         self._who = who
         self._jobs: asyncio.Queue[_Job | None] = asyncio.Queue()  # None: a sign of life
         self._tuned: Tunable | None = None
+        self._line: Any = None  # the settings it is tuned to; None: those of the site
         self._granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._task: asyncio.Task[None] | None = None
 
@@ -204,10 +205,15 @@ class _Holder:
         self._jobs.put_nowait(None)
 
     async def tune(self, link: Tunable, line: Any) -> None:
-        """Other line settings while it is held. Raises LinkError."""
+        """Other line settings while it is held; where it cannot have them, those of before. Raises LinkError."""
         self._tuned = link
         link.tune(line)
-        await link.open()
+        try:
+            await link.open()
+        except LinkError:
+            link.tune(self._line)
+            raise
+        self._line = line
 
     async def end(self) -> None:
         """Give the bus back now."""

@@ -14,6 +14,7 @@ from fakes.virtual_clock import VirtualClock, run
 from lamppost.acquire.leases import HEARTBEAT, Lease, Leases
 from lamppost.acquire.port import Opens, Port
 from lamppost.errors import LinkError
+from lamppost.links.serial import LineSettings
 
 Line = tuple[FakeLink, Port[Opens], Leases]
 
@@ -190,5 +191,43 @@ def test_the_stop_of_the_gateway_ends_all() -> None:
         await leases.lend("rs485-1", 30)
         await leases.end()
         assert not is_lent(port)
+
+    run(main)
+
+
+class Tuned:
+    """A port that does no parity: `now` is what it is set to, None for what the site says."""
+
+    where = "fake"
+
+    def __init__(self) -> None:
+        self.now: LineSettings | None = None
+
+    def tune(self, line: LineSettings | None) -> None:
+        self.now = line
+
+    async def open(self) -> None:
+        if self.now is not None and self.now.parity != "N":
+            raise LinkError("no parity", code="link.settings", hint="correct the site file")
+
+    async def exchange(self, request: bytes, seconds: float, count: int = 0) -> bytes:
+        return request
+
+    def close(self) -> None: ...
+
+
+def test_settings_that_the_port_cannot_do_leave_those_of_before() -> None:
+    async def main(clock: VirtualClock) -> None:
+        link = Tuned()
+        port = Port("fake", "modbus-rtu", cast(Opens, link), clock)
+        leases = Leases({"rs485-1": port}, clock)
+        lease = await leases.lend("rs485-1", 30, "doctor (process 7)")
+        assert await code(leases.tune(lease.id, 9600, "E")) == "link.settings"
+        assert await leases.exchange(lease.id, b"still there", 0.1, 0) == b"still there"
+        await leases.tune(lease.id, 4800)
+        assert await code(leases.tune(lease.id, 9600, "O")) == "link.settings"
+        assert link.now == LineSettings(4800)
+        await leases.give_back(lease.id)
+        assert link.now is None
 
     run(main)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lamppost.clock import monotonic_ns
+from lamppost.errors import LinkError
 from lamppost.links import faults, holder
 from lamppost.links.counters import Counters
 from lamppost.links.serial import LineSettings, SerialPort
@@ -62,6 +63,20 @@ class RawLine(Protocol):
     async def close(self) -> None:
         """Give the line back."""
         ...
+
+
+async def takes(raw: RawLine, line: LineSettings) -> bool:
+    """Go on with settings that are only tried; False where the port cannot do them, which says nothing of the site's.
+
+    Raises LinkError for everything else.
+    """
+    try:
+        await raw.use(line)
+    except LinkError as error:
+        if error.code != "link.settings":
+            raise
+        return False
+    return True
 
 
 def text_of(line: LineSettings) -> str:

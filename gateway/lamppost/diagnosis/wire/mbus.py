@@ -13,9 +13,8 @@ import msgspec
 
 from lamppost.clock import Clock
 from lamppost.diagnosis.facts import Line, Trial, Unit
-from lamppost.diagnosis.wire.line import Heard, RawLine, text_of
+from lamppost.diagnosis.wire.line import Heard, RawLine, takes, text_of
 from lamppost.diagnosis.wire.rtu import LISTEN, Tell
-from lamppost.errors import LinkError
 from lamppost.links.serial import LineSettings
 from lamppost_drivers.contract import FrameError
 from lamppost_drivers.mbus import frame, records
@@ -151,11 +150,7 @@ class MbusExamination:
         for line in _settings(plan.line):
             if self._left() < 2.0:
                 break
-            try:
-                await self._raw.use(line)
-            except LinkError as error:
-                if error.code != "link.settings":
-                    raise
+            if not await takes(self._raw, line):
                 continue
             self._tell(f"{plan.link}: trying {text_of(line)}")
             seen.swept.append(await ask(self._raw, seen.meter, line))

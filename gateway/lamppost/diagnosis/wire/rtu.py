@@ -16,9 +16,8 @@ from lamppost.diagnosis.facts import Identity, Line, Order, Trial, Unit
 from lamppost.diagnosis.wire import frames, orders
 from lamppost.diagnosis.wire.ask import Ask
 from lamppost.diagnosis.wire.known import Mark
-from lamppost.diagnosis.wire.line import Heard, RawLine, text_of
+from lamppost.diagnosis.wire.line import Heard, RawLine, takes, text_of
 from lamppost.diagnosis.wire.plan import LinePlan, UnitPlan, sweep
-from lamppost.errors import LinkError
 from lamppost.links.counters import Counters
 from lamppost.links.serial import LineSettings
 
@@ -209,11 +208,7 @@ class Examination:
         for line in sweep(self._plan):
             if self._left() < 1.0 + _SWEEP_WAIT:
                 return
-            try:
-                await self._use(line)
-            except LinkError as error:
-                if error.code != "link.settings":
-                    raise
+            if not await self._try(line):
                 continue
             self._tell(f"{self._plan.link}: trying {text_of(line)}")
             for seen in silent:
@@ -235,10 +230,11 @@ class Examination:
         here = [
             await self._ask(seen.plan.unit, seen.plan.short, _SWEEP_WAIT) for _ in range(_CONFIRM)
         ]
-        await self._use(there)
         seen.trials += here
-        return all(t.outcome in _SOUND for t in again) and all(
-            t.outcome not in _SOUND for t in here
+        return (
+            await self._try(there)
+            and all(t.outcome in _SOUND for t in again)
+            and all(t.outcome not in _SOUND for t in here)
         )
 
     async def _look_closely(self, seen: _Seen) -> None:
@@ -319,6 +315,11 @@ class Examination:
     async def _use(self, line: LineSettings) -> None:
         await self._raw.use(line)
         self._line = line
+
+    async def _try(self, line: LineSettings) -> bool:
+        if taken := await takes(self._raw, line):
+            self._line = line
+        return taken
 
     async def _ask(self, unit: int, ask: Ask, wait: float, quiet: float = 0.03) -> Trial:
         request = frames.read_frame(unit, ask.function, ask.address, ask.count)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from lamppost.acquire.conversation import FIRST_BYTE, play
 from lamppost.clock import Clock
 from lamppost.diagnosis.facts import Trial, Unit
-from lamppost.diagnosis.wire.line import RawLine, text_of
+from lamppost.diagnosis.wire.line import RawLine, takes, text_of
 from lamppost.errors import LinkError
 from lamppost.links.faults import no_answer
 from lamppost.links.serial import LineSettings
@@ -131,11 +131,7 @@ async def _speeds(
         wait = max(1.3 * driver.period, 0.6)
         if clock.monotonic() + wait > until:
             break
-        try:
-            await raw.use(other)
-        except LinkError as error:
-            if error.code != "link.settings":
-                raise
+        if not await takes(raw, other):
             continue
         tell(f"{device}: listening at {text_of(other)}")
         heard, frames, _ = await _frames(raw, driver, clock, clock.monotonic() + wait)
