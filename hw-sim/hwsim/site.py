@@ -22,6 +22,7 @@ from hwsim.cabinet import Cabinet, SiteFileError
 from hwsim.device import Babbler, Device
 from hwsim.i2c import I2cBus
 from hwsim.line import Line
+from hwsim.mbus_tcp import MBusTcpServer
 from hwsim.modbus_tcp import ModbusTcpServer
 
 
@@ -137,7 +138,10 @@ class Control:
             }
         return {
             "lines": {name: _line_stats(found) for name, found in cabinet.lines.items()},
-            "servers": {name: _server_stats(found) for name, found in cabinet.servers.items()},
+            "servers": {
+                **{name: _server_stats(found) for name, found in cabinet.servers.items()},
+                **{name: _server_stats(found) for name, found in cabinet.converters.items()},
+            },
         }
 
     def reset(self, line: str) -> None:
@@ -164,9 +168,13 @@ def _line_stats(line: Line) -> dict[str, Any]:
     }
 
 
-def _server_stats(server: ModbusTcpServer) -> dict[str, Any]:
+def _server_stats(server: ModbusTcpServer | MBusTcpServer) -> dict[str, Any]:
+    if isinstance(server, ModbusTcpServer):
+        counted = {"requests": server.requests}
+    else:
+        counted = {"collisions": server.collisions}
     return {
-        "requests": server.requests,
+        **counted,
         "connections": server.connections,
         "host": server.host,
         "port": server.port,

@@ -123,4 +123,5 @@ def test_a_map_without_a_vector_is_refused(tmp_path: Path) -> None:
         capture_output=True, text=True, cwd=tmp_path, check=False,
     )  # fmt: skip
     assert done.returncode == 7
-    assert "PROBLEM device.map-invalid: add a [[vector]]" in done.stdout
+    assert "add a [[vector]]" in done.stdout
+    assert "PROBLEM device.map-invalid" in done.stdout

@@ -33,7 +33,9 @@ def live_entities(
     routes = routes_of(plan)
     gauges = {(d.name, name) for d in plan.devices for name, _, kind in d.points if kind == "gauge"}
     shown = [
-        structs.replace(w, mean=w.last)  # a gauge's value is as long as a mean is: a third of the bytes
+        structs.replace(
+            w, mean=w.last
+        )  # a gauge's value is as long as a mean is: a third of the bytes
         if isinstance(w.last, float) and (w.device, w.point) in gauges
         else w
         for w in newest

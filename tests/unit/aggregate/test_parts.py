@@ -66,7 +66,7 @@ def same(found: Sequence[Window], wanted: Sequence[Window]) -> None:
         (w.point, w.start, w.count) for w in wanted
     ]
     for mine, theirs in zip(found, wanted, strict=True):
-        for name in Window.__slots__:
+        for name in Window.__struct_fields__:
             one, two = getattr(mine, name), getattr(theirs, name)
             if isinstance(two, float):
                 assert one == pytest.approx(two, rel=1e-6), (name, mine, theirs)

@@ -156,7 +156,8 @@ def _units(line: Line) -> Iterator[Finding]:
             del hit
             yield bus_unit.other_settings(unit, line)
         elif not answers(unit):
-            yield _mute(unit, line)
+            if noisy is None or is_silent(unit) or line.kind in _MBUS:
+                yield _mute(unit, line)
         else:
             yield from bus_unit.modbus(unit, line, noisy=noisy is not None)
     if noisy is not None:
@@ -210,7 +211,7 @@ def _damaged_bus(line: Line) -> Finding:
     """It knows no terminators: what cures an RS-485 line is no cause here."""
     asked = [u for u in line.units if u.trials and not is_silent(u)]
     every = [t for u in asked for t in u.trials]
-    stray = line.idle_bytes - line.idle_zeros
+    stray = _stray(line)
     return found(
         "bus.mbus-damaged",
         line.link,
@@ -235,9 +236,12 @@ def _noise(line: Line) -> Finding | None:
     """Damage that more than one unit shows, or bytes that nobody sent."""
     if line.kind not in ("modbus-rtu", *_MBUS):
         return None
-    asked = [u for u in line.units if answers(u)]
+    heard = [u for u in line.units if u.trials and not is_silent(u)]
+    asked = (
+        heard if any(answers(u) for u in heard) else []
+    )  # nobody sound: more likely the settings
     hit = [u for u in asked if any(_lost(t) for t in u.trials + u.long)]
-    stray = line.idle_bytes - line.idle_zeros
+    stray = _stray(line)
     damage = any(t.outcome == "damaged" for u in hit for t in u.trials + u.long)
     alone = len(asked) == 1 and damage and not bus_unit.proof_of_two(hit[0])
     if len(hit) < 2 and stray < _STRAY and not alone:
@@ -265,6 +269,11 @@ def _noise(line: Line) -> Finding | None:
 
 def _share(trials: Sequence[Trial]) -> int:
     return round(100 * sum(_lost(t) for t in trials) / max(1, len(trials)))
+
+
+def _stray(line: Line) -> int:
+    """Bytes at rest that are no breaks; breaks between requests count among the breaks at rest."""
+    return max(0, line.idle_bytes - line.idle_zeros)
 
 
 def _lost(trial: Trial) -> bool:
