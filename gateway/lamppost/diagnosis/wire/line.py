@@ -50,7 +50,7 @@ class RawLine(Protocol):
     async def exchange(
         self, data: bytes, wait: float, quiet: float = 0.03, limit: int = 600
     ) -> Heard:
-        """Send (nothing: only listen) after the line's silence, and take what comes.
+        """Send after the line's silence, and take what comes; nothing: only listen, and take what lay there too.
 
         Ends without a byte in `wait` seconds, after `quiet` seconds of silence, or with `limit` bytes.
         """
@@ -120,7 +120,9 @@ class DirectLine:
         gap = max(round(quiet * _NS), self._silence(port.line))
         deadline, end = began + round(wait * _NS), began + round(wait * _NS) + _LONGEST
         pieces: list[tuple[float, bytes]] = []
-        size = 0
+        if stray and not data:  # who only listens misses nothing between two times of listening
+            pieces, stray = [(0.0, stray)], b""
+        size = sum(len(piece) for _, piece in pieces)
         while size < limit and (piece := await port.receive(min(deadline, end))):
             now = monotonic_ns()
             pieces.append((max(0.0, (now - began) / _NS), piece))
