@@ -7,7 +7,7 @@ from typing import Any
 
 from lamppost.cli.bus import via
 from lamppost.cli.reach import Reach, reach
-from lamppost.cli.terminal import paint, say, span, wrapped
+from lamppost.cli.terminal import many, paint, say, span, wrapped
 from lamppost.config.schema import LinkSettings
 from lamppost.diagnosis.examine import line_of, where_of
 from lamppost.diagnosis.gather import machine
@@ -28,7 +28,7 @@ def show(socket: Path, state: Path, site: Path, *, as_json: bool) -> None:
     closing = (
         f"PROBLEM {bad[0]['code'] or 'link ' + bad[0]['state']} {bad[0]['link']}; type: lamppost doctor bus"
         if bad
-        else f"OK {len(rows)} links, {sum(len(r['devices']) for r in rows)} devices"
+        else f"OK {many(len(rows), 'link')}, {many(sum(len(r['devices']) for r in rows), 'device')}"
     )
     if as_json:
         import orjson

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sized
 from pathlib import Path
 
 import click
 import orjson
 
 from lamppost.cli import config_trial
-from lamppost.cli.terminal import wrapped
+from lamppost.cli.terminal import many, wrapped
 
 
 @click.group()
@@ -41,7 +40,7 @@ def check(files: tuple[Path, ...], as_json: bool) -> None:
         words = ""
         try:
             found, _ = site_file.read(file)
-            words = f"{_count(found.link, 'link')}, {_count(found.device, 'device')}"
+            words = f"{many(len(found.link), 'link')}, {many(len(found.device), 'device')}"
         except SiteInvalid as refused:
             problems = refused.problems
         bad = bad or bool(problems)
@@ -54,16 +53,13 @@ def check(files: tuple[Path, ...], as_json: bool) -> None:
             for line in wrapped(said) if sys.stdout.isatty() else (said,):
                 click.echo(line)
         if problems:
-            word = "problem" if len(problems) == 1 else "problems"
-            click.echo(f"PROBLEM {len(problems)} {word} in {file}: mend the keys named above")
+            click.echo(
+                f"PROBLEM {many(len(problems), 'problem')} in {file}: mend the keys named above"
+            )
         else:
             click.echo(f"OK {file}: {words}")
     if bad:
         raise SystemExit(EXIT_CONFIG)
-
-
-def _count(what: Sized, name: str) -> str:
-    return f"{len(what)} {name}{'s' * (len(what) != 1)}"
 
 
 def _answer(file: Path, problems: object) -> dict[str, object]:

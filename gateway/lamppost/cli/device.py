@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from lamppost.cli.terminal import many
 from lamppost.errors import SiteError
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def search(text: str, maps: Path, as_json: bool) -> None:
         for each in brief:
             click.echo(f"{each['model']:20} {', '.join(each['products'])}"[: columns()])
         if found:
-            count = f"{len(found)} model{'s' * (len(found) != 1)}"
+            count = many(len(found), "model")
             click.echo(f"OK {count}; see one: lamppost device show {found[0]['model']}")
         else:
             click.echo(f"PROBLEM no model for {text[:30]!r}; add it: lamppost device new MODEL")
@@ -154,11 +155,10 @@ def lint(files: tuple[Path, ...], as_json: bool) -> None:
             click.echo(problem)
         first = files[0]
         if found:
-            word = "problem" if len(found) == 1 else "problems"
-            click.echo(f"PROBLEM {len(found)} {word}; mend, then: lamppost device lint {first}")
+            said = many(len(found), "problem")
+            click.echo(f"PROBLEM {said}; mend, then: lamppost device lint {first}")
         else:
-            word = "map" if len(files) == 1 else "maps"
-            click.echo(f"OK {len(files)} {word}; next: lamppost device selftest {first}")
+            click.echo(f"OK {many(len(files), 'map')}; next: lamppost device selftest {first}")
     if found:
         raise SystemExit(EXIT_CONFIG)
 
@@ -246,7 +246,7 @@ def _say_decoded(found: dict[str, Any], driver: Driver) -> None:
         click.echo(f"{row['point']:{width}}  {_digits(value):>12} {row['unit']:6} {row['quality']}")
     doubted = [row for row in rows if row["quality"] != "good"]
     first = f", {len(doubted)} not good: {doubted[0]['point']}" if doubted else ", all good"
-    click.echo(f"OK {len(rows)} reading{'s' * (len(rows) != 1)}{first}")
+    click.echo(f"OK {many(len(rows), 'reading')}{first}")
 
 
 def _digits(value: object) -> str:
@@ -287,9 +287,9 @@ def selftest(model: str | None, maps: Path, as_json: bool) -> None:
                 f"PROBLEM {len(wrong)} of {len(found)} models fail; first: {next(iter(wrong))}"
             )
         else:
-            word = "model agrees" if len(found) == 1 else "models agree"
+            agree = many(len(found), "model agrees", "models agree")
             then = f"; next: lamppost device sim {model}" if model else ""
-            click.echo(f"OK {len(found)} {word} with the vectors{then}")
+            click.echo(f"OK {agree} with the vectors{then}")
     if wrong:
         raise SystemExit(1)
 

@@ -9,7 +9,7 @@ import orjson
 
 from lamppost.cli.bus import via
 from lamppost.cli.reach import Reach, reach
-from lamppost.cli.terminal import paint, say, span, width, wrapped
+from lamppost.cli.terminal import many, paint, say, span, width, wrapped
 
 
 def show_list(socket: Path, state: Path, site: Path, *, as_json: bool) -> None:
@@ -17,7 +17,7 @@ def show_list(socket: Path, state: Path, site: Path, *, as_json: bool) -> None:
     found = reach(socket, state, site, "lamppost sensors list")
     rows = [_row(found, d.name, d.model, d.link, d.unit) for d in found.site.device]
     bad = [row for row in rows if row["state"] in ("suspect", "dead")]
-    closing = f"OK {len(rows)} devices"
+    closing = f"OK {many(len(rows), 'device')}"
     if bad:
         closing = f"PROBLEM {len(bad)} of {len(rows)} devices, first {bad[0]['name']}"
         closing += f"; type: lamppost sensors test {bad[0]['name']}"

@@ -24,6 +24,11 @@ _ASCII = str.maketrans(
 )  # fmt: skip
 
 
+def many(number: int, one: str, more: str = "") -> str:
+    """`1 device`, `2 devices`; `more` where it is not `one` with an s."""
+    return f"{number} {one if number == 1 else more or one + 's'}"
+
+
 def width() -> int:
     """Columns to use: 80 at most, 40 at least; a window of no size (some serial lines) counts as 80."""
     columns = shutil.get_terminal_size((WIDEST, 24)).columns or WIDEST

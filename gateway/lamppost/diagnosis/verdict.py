@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from lamppost.diagnosis.checks import (
     buffer,
@@ -89,6 +90,11 @@ def unseen(facts: Facts, areas: Sequence[str] = AREAS) -> list[str]:
         "config": facts.config,
         "buffer": facts.status or facts.buffer,
         "bus": facts.status or facts.lines or (site and facts.lines),
-        "sensors": facts.status,
+        "sensors": facts.status and not _unheard(facts.status),
     }
     return [area for area in areas if not seen[area]]
+
+
+def _unheard(status: Mapping[str, Any]) -> bool:
+    """Whether the daemon hears nothing of some device: what it measures cannot be called well then."""
+    return any(device.get("state") == "dead" for device in status.get("devices", ()))

@@ -211,6 +211,13 @@ def test_areas_without_facts_are_unseen() -> None:
     assert "power" not in verdict.unseen(Facts(power=0))
 
 
+def test_of_a_device_that_is_not_heard_nobody_says_that_it_measures_well() -> None:
+    heard = {"devices": [{"name": "a", "state": "ok"}, {"name": "b", "state": "suspect"}]}
+    assert "sensors" not in verdict.unseen(Facts(status=heard))
+    gone = {"devices": [{"name": "a", "state": "ok"}, {"name": "b", "state": "dead"}]}
+    assert "sensors" in verdict.unseen(Facts(status=gone))
+
+
 def told(kind: str, device: dict[str, Any] | None = None, **bus: Any) -> Facts:
     """A link that only the daemon has seen, with one device that is well, or another that is not."""
     row = {
