@@ -273,3 +273,16 @@ def test_a_converter_that_hangs_is_no_wrong_address() -> None:
     assert facts.status is not None
     facts = Facts(status={**facts.status, "devices": silent})
     assert [each.id for each in verdict.judge(facts, ["bus"])] == ["bus.mbus-silent"]
+
+
+@pytest.mark.parametrize(
+    ("neighbour", "expected"), [({"polls": 900, "corrupt": 2}, "bus.duplicate-suspect"),
+                                ({"polls": 900, "corrupt": 90}, "bus.noisy-line")]
+)  # fmt: skip
+def test_the_daemon_counted_whether_neighbours_are_clean(
+    neighbour: dict[str, int], expected: str
+) -> None:
+    facts = told("modbus-rtu", lost("link.corrupt", corrupt=9, polls=9))
+    assert facts.status is not None
+    facts.status["devices"][0]["counts"] = neighbour
+    assert {each.id for each in verdict.judge(facts, ["bus"])} == {expected}

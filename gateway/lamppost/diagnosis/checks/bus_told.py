@@ -152,7 +152,7 @@ def _corrupt(
     bus: dict[str, Any], device: dict[str, Any], well: Sequence[dict[str, Any]]
 ) -> Finding:
     counts = device.get("counts") or {}
-    if well:
+    if well and all(_is_clean(neighbour) for neighbour in well):
         return found(
             "bus.duplicate-suspect",
             device["name"],
@@ -169,6 +169,11 @@ def _corrupt(
         growth="",
         stray="",
     )
+
+
+def _is_clean(device: dict[str, Any]) -> bool:
+    counts = device.get("counts") or {}
+    return bool(counts.get("corrupt", 0) <= _SHARE * counts.get("polls", 0))
 
 
 def _shares(bus: dict[str, Any], device: dict[str, Any]) -> Iterator[Finding]:
