@@ -22,6 +22,7 @@ from lamppost.ngsild.held import (
     missing,
     overwritten,
     period,
+    veiled,
 )
 from lamppost.ngsild.memory import Memory, Parts, RememberedWrites
 from lamppost.ngsild.plan import (
@@ -29,6 +30,7 @@ from lamppost.ngsild.plan import (
     Key,
     Plan,
     histories_of,
+    history_of,
     instances_of,
     moment,
     name_of,
@@ -234,14 +236,15 @@ class Broker:
     async def _write_live(self, plan: Plan, doubtful: bool, outcome: Outcome) -> list[Entity]:
         """Write what is the newest; what is so no more, because live values came between, is given back."""
         entities: Sequence[Entity] = plan.live
+        overtaken: list[Entity] = []
         if doubtful:
-            entities = [e for r in requests_of(entities) for e in await self._not_held(r)]
-            left = {entity["id"] for entity in entities}
+            entities, hidden = await self._in_doubt(entities)
+            overtaken = [history_of(entity) for entity in hidden]
+            left = {entity["id"] for entity in (*entities, *hidden)}
             await self._advance((i for i in plan.written if i not in left), plan.written)
         requests = requests_of(entities)
         if self._alone and requests and len(requests[0]) > 1:
             requests[:1] = [requests[0][:1], requests[0][1:]]
-        overtaken: list[Entity] = []
         for request in requests:
             identities = [entity["id"] for entity in request]
             async with self._turns.of(identities):
@@ -270,7 +273,7 @@ class Broker:
             try:
                 answer = await self._api.post(UPSERT, list(entities), options="update")
             except Unsure as doubt:
-                why, left = doubt.why, await self._not_held(entities, exactly=exactly)
+                why, left = doubt.why, await self._left(entities, doubt, exactly=exactly)
             else:
                 if answer.status in _DIVIDE:
                     return count + await self._divide(entities, answer, written, outcome, exactly)
@@ -342,6 +345,24 @@ class Broker:
     async def _not_held(self, entities: Sequence[Entity], *, exactly: bool = False) -> list[Entity]:
         current = await self._current(entities)
         return [e for e in entities if not holds(current.get(e["id"]), e, exactly=exactly)]
+
+    async def _left(
+        self, entities: Sequence[Entity], doubt: Unsure, *, exactly: bool
+    ) -> list[Entity]:
+        """What an attempt without an answer has not written; where that cannot be seen, the next one finds out."""
+        if exactly:
+            return await self._not_held(entities, exactly=True)
+        left, hidden = await self._in_doubt(entities)
+        if hidden:
+            raise _unsure(doubt)
+        return left
+
+    async def _in_doubt(self, entities: Sequence[Entity]) -> tuple[list[Entity], list[Entity]]:
+        """Of what an earlier attempt may have written: (what it has not, what live values hide from sight)."""
+        current = await self._current(entities)
+        hidden = [e for e in entities if veiled(current.get(e["id"]), e)]
+        seen = [e for e in entities if e not in hidden]
+        return [e for e in seen if not holds(current.get(e["id"]), e)], hidden
 
     async def _current(self, entities: Sequence[Entity]) -> dict[str, Entity]:
         """The broker's current state of these entities, by id."""

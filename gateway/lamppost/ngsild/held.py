@@ -57,6 +57,20 @@ def holds(current: Entity | None, wanted: Entity, *, exactly: bool = False) -> b
     return True
 
 
+def veiled(current: Entity | None, wanted: Entity) -> bool:
+    """Whether a live value newer than a window of `wanted` stands in its place: then the current state does not tell
+    whether the window was ever written.
+    """
+    for name, attribute in wanted.items():
+        if current is None or name in HEAD:
+            continue
+        there = attribute_of(current, name)
+        alive = {dataset: at for at, dataset in instants(there) - instants(lasting(there))}
+        if any(at < alive.get(dataset, at) for at, dataset in instants(lasting(attribute))):
+            return True
+    return False
+
+
 def missing(history: Entity, wanted: Entity) -> Entity:
     """The instances of a temporal entity that `history` does not have; a live value in it is not the window's."""
     rest: Entity = {"id": wanted["id"], "type": wanted["type"]}

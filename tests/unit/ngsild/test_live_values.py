@@ -225,6 +225,73 @@ async def test_killed_anywhere_with_live_values_before_the_next_attempt(habits: 
         assert stub.repeated() == 0, (applied, fatal)
 
 
+@anyone
+@pytest.mark.parametrize("applied", [True, False])
+async def test_a_live_value_of_which_nothing_is_remembered_hides_no_window(
+    habits: Habits, applied: bool
+) -> None:
+    """Another receiver has written it and not said so yet, or was killed before it could."""
+    stub, memory = Watched(habits), RememberedWrites()
+    broker = writer(stub, memory)
+    whole = stub.answer
+
+    def answer(*request: Any) -> Any:
+        if applied:
+            whole(*request)
+        raise _Killed
+
+    stub.answer = answer  # type: ignore[method-assign]
+    with pytest.raises(_Killed):
+        await broker.write(minute(0), "job/0")
+    vars(stub).pop("answer")
+    await writer(stub, RememberedWrites()).write(live(600, 77.0), "alert/0")
+    await broker.write(minute(0), "job/0")
+    for device in DEVICES:
+        assert stub.windows(device) == [when(0)]
+        assert stub.value(identity(device), FREQUENCY) == 77.0
+    assert (stub.back, stub.repeated()) == (0, 0)
+
+
+@anyone
+@pytest.mark.parametrize("applied", [True, False])
+async def test_a_live_value_that_comes_into_a_write_without_an_answer(
+    habits: Habits, applied: bool
+) -> None:
+    stub = Watched(habits)
+    broker, other = writer(stub, RememberedWrites()), writer(stub, RememberedWrites())
+    stub.faults = [Fault(0, applied)]
+    whole = stub.answer
+
+    def answer(*request: Any) -> Any:
+        try:
+            return whole(*request)
+        finally:
+            vars(stub).pop("answer", None)
+            between.append(asyncio.ensure_future(other.write(live(600, 77.0), "alert/0")))
+
+    between: list[asyncio.Future[Any]] = []
+    stub.answer = answer  # type: ignore[method-assign]
+    for _ in range(3):
+        try:
+            await broker.write(minute(0), "job/0")
+            break
+        except HubError as unsure:
+            assert unsure.retry
+    await between[0]
+    for device in DEVICES:
+        assert stub.windows(device) == [when(0)]
+    assert stub.repeated() == 0
+
+
+@anyone
+async def test_the_same_live_value_again_is_written_once(habits: Habits) -> None:
+    stub = Watched(habits)
+    broker = writer(stub, RememberedWrites())
+    for job in ("alert/0", "newest/0"):
+        await broker.write(live(59, 7.0), job)
+    assert stub.repeated() == 0
+
+
 async def _offer(
     stub: StubBroker, broker: Broker, dice: random.Random, entities: list[Entity], job: str
 ) -> None:
