@@ -91,8 +91,10 @@ async def _frames(
         heard += piece
         before, sound = framer.dropped, frames
         for frame in framer.feed(piece):
-            frames += _decodes(driver, frame)
-        # What lies before the first sound frame is one that began before we listened.
+            if _decodes(driver, frame):
+                # Before the first sound frame lies the end of one that began before we listened, or more than that.
+                drops += frames == 0 and framer.dropped >= len(frame)
+                frames += 1
         drops += sound > 0 and framer.dropped > before
     return heard, frames, drops
 
