@@ -209,27 +209,19 @@ def _build(parsed: _Map, where: str) -> RegisterMap:
             Identify(i.address, i.type, i.table or parsed.table, i.equals) for i in identify
         ),
     )
-    return (
-        _with_settings(found, parsed, where) if parsed.setting else _without(found, parsed, where)
-    )
-
-
-def _without(found: RegisterMap, parsed: _Map, where: str) -> RegisterMap:
-    for point in parsed.point:
-        if point.power_from:
-            raise MapError(f"{where}: point {point.name!r}: no setting {point.power_from!r}")
-    return found
+    return _with_settings(found, parsed, where)
 
 
 def _with_settings(found: RegisterMap, parsed: _Map, where: str) -> RegisterMap:
-    """The map of a device that is asked for its settings before its registers are known."""
+    """The map itself, or of a device that is asked for its settings before its registers are known."""
     names = [setting.name for setting in parsed.setting]
     uses = {point.name: point.power_from for point in parsed.point if point.power_from}
     for point, setting in uses.items():
         if setting not in names:
-            raise MapError(
-                f"{where}: point {point!r}: no setting {setting!r}{_nearest(setting, names)}"
-            )
+            meant = _nearest(setting, names) if names else ""
+            raise MapError(f"{where}: point {point!r}: no setting {setting!r}{meant}")
+    if not parsed.setting:
+        return found
     settings = tuple(
         Setting(s.name, s.address, s.plus, tuple(Bits(**part.model_dump()) for part in s.parts))
         for s in parsed.setting

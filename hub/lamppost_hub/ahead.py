@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
 
 from lamppost.envelope.seal import ALERT
-from lamppost.ngsild.broker import Entity, instances_of
+from lamppost.ngsild.broker import Entity, as_live, instances_of
 from lamppost_hub.clock import Clock
 from lamppost_hub.database import Database
 from lamppost_hub.delivery import COUNT, Delivery
@@ -21,12 +20,7 @@ from lamppost_hub.sinks import Sink
 
 BEHIND = 10.0  # seconds that a batch has waited until a sink is behind
 LOOK = 5.0  # seconds between two looks
-LIVE = "urn:lamppost:live"
 _READINGS = f"substr(s.epoch, 1, {len(ALERT)}) <> '{ALERT}'"
-_OF_WINDOWS = frozenset(
-    {COUNT, *(f"urn:lamppost:{name}" for name in ("uncertain", "bad", "min", "max", "last"))}
-    | {f"urn:lamppost:{name}" for name in ("delta", "windowStart", "windowEnd")}
-)
 
 
 def ahead_name(sink: str) -> str:
@@ -74,7 +68,7 @@ class Shown:
 
     async def write(self, delivery: Delivery) -> None:
         """Raises HubError as the sink does."""
-        shown = as_live(delivery.entities)
+        shown = live_values(delivery.entities)
         if shown:
             await self._sink.write(
                 replace(delivery, epoch=NEWEST.strip() + "-" + delivery.epoch, content=shown)
@@ -84,12 +78,12 @@ class Shown:
         """The sink is closed by whoever opened it."""
 
 
-def as_live(entities: Iterable[Entity]) -> list[Entity]:
+def live_values(entities: Iterable[Entity]) -> list[Entity]:
     """Windows as live values: the same attributes, but nothing of them counts a reading or spans a time."""
     found = []
     for entity in entities:
         timed = {
-            name: _live(instance)
+            name: as_live(instance)
             for name, attribute in entity.items()
             if name not in ("id", "type")
             for instance in instances_of(attribute)
@@ -103,8 +97,3 @@ def as_live(entities: Iterable[Entity]) -> list[Entity]:
             }
             found.append({**fixed, **timed})
     return found
-
-
-def _live(instance: dict[str, Any]) -> dict[str, Any]:
-    kept = {name: part for name, part in instance.items() if name not in _OF_WINDOWS}
-    return {**kept, LIVE: {"type": "Property", "value": True}}

@@ -8,7 +8,7 @@ from typing import Any
 from lamppost.cli import finding_text
 from lamppost.cli.bus import run, via
 from lamppost.cli.reach import Reach, reach
-from lamppost.cli.terminal import Progress, say
+from lamppost.cli.terminal import Progress, many, say
 from lamppost.clock import SystemClock
 from lamppost.diagnosis import verdict
 from lamppost.diagnosis.facts import Facts, Line
@@ -40,7 +40,7 @@ class Probe:
         )
         findings = verdict.judge(facts, ["bus"])
         asked = sum(len(line.units) for line in lines)
-        well = f"{asked} device{'s' if asked != 1 else ''} on {', '.join(self._links)} asked, all is well"
+        well = f"{many(asked, 'device')} on {', '.join(self._links)} asked, all is well"
         closing = finding_text.verdict(findings, well)
         code = verdict.exit_code(findings)
         if as_json:

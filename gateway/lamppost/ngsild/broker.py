@@ -29,6 +29,7 @@ from lamppost.ngsild.plan import (
     Entity,
     Key,
     Plan,
+    as_live,
     histories_of,
     history_of,
     instances_of,
@@ -53,6 +54,7 @@ __all__ = [
     "Refusal",
     "RememberedWrites",
     "Turns",
+    "as_live",
     "instances_of",
     "moment",
 ]

@@ -13,12 +13,12 @@ from msgspec import structs
 from lamppost.model import Severity, Window
 from lamppost.ngsild import vocabulary as v
 from lamppost.ngsild.entities import entities_of
-from lamppost.ngsild.normalized import Attribute, Entity, prop, relationship, urn
+from lamppost.ngsild.normalized import Entity, prop, relationship, urn
+from lamppost.ngsild.plan import as_live
 from lamppost.ngsild.routes import routes_of
 from lamppost.ngsild.site import SitePlan
 from lamppost.ngsild.terms import AIR, DEVICE
 
-_OF_WINDOWS = frozenset({v.COUNT, v.UNCERTAIN, v.BAD, v.LAST, v.WINDOW_START, v.WINDOW_END})
 _PERIOD = frozenset({AIR + "dateObservedFrom", AIR + "dateObservedTo"})
 
 
@@ -49,17 +49,12 @@ def live_entities(
 
 def _momentary(entity: Entity) -> Entity:
     return {
-        name: _marked(attribute)
+        name: as_live(attribute)
         if isinstance(attribute, dict) and "observedAt" in attribute
         else attribute
         for name, attribute in entity.items()
         if name not in _PERIOD
     }
-
-
-def _marked(attribute: Attribute) -> Attribute:
-    kept = {name: part for name, part in attribute.items() if name not in _OF_WINDOWS}
-    return {**kept, v.LIVE: prop(True)}
 
 
 def _accounted(gateway: str, epoch: str, numbers: tuple[int, int]) -> Entity:

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from lamppost.ngsild.vocabulary import LIVE
+from lamppost.ngsild.vocabulary import LIVE, OF_WINDOWS
 
 Entity: TypeAlias = dict[str, Any]
 Key: TypeAlias = tuple[str, str, str]  # (entity id, attribute, datasetId or "")
@@ -78,6 +78,12 @@ def plan_writes(entities: Iterable[Entity], newest: Mapping[Key, int]) -> Plan:
         if late:
             plan.late.append({**head, **late})
     return plan
+
+
+def as_live(instance: Mapping[str, Any]) -> dict[str, Any]:
+    """A window's instance as a live value: nothing of it counts readings or spans a time."""
+    kept = {name: part for name, part in instance.items() if name not in OF_WINDOWS}
+    return {**kept, LIVE: {"type": "Property", "value": True}}
 
 
 def history_of(entity: Entity) -> Entity:

@@ -29,6 +29,9 @@ WINDOW_START = OWN + "windowStart"
 WINDOW_END = OWN + "windowEnd"
 LIVE = OWN + "live"  # true: a momentary value, ahead of the window that will count its reading
 
+OF_WINDOWS = frozenset({COUNT, UNCERTAIN, BAD, MIN, MAX, LAST, DELTA, WINDOW_START, WINDOW_END})
+"""What a momentary value has none of."""
+
 # Attributes of our own.
 QUALITY_OF = QUALITY + ":"  # + local name (+ "." + member): why an attribute has no value
 GAP = OWN + "gap"

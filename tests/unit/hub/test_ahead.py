@@ -13,7 +13,7 @@ import pytest
 from fakes.stub_broker import LIVE, StubBroker
 from fakes.windows import MINUTE, START, gauge, plan
 from lamppost.ngsild.entities import entities_of
-from lamppost_hub.ahead import BEHIND, NewestQueue, Shown, ahead_name, as_live
+from lamppost_hub.ahead import BEHIND, NewestQueue, Shown, ahead_name, live_values
 from lamppost_hub.forward import Archive, Forwarder
 from lamppost_hub.queue import Queue
 from lamppost_hub.registry import Registry
@@ -109,7 +109,7 @@ def test_windows_as_live_values_count_nothing(datasets: bool) -> None:
         "type": "urn:lamppost:Gap",
         "urn:lamppost:gap": {"type": "Property", "value": 1},
     }
-    (shown,) = as_live([*windows(7, datasets=datasets), other])
+    (shown,) = live_values([*windows(7, datasets=datasets), other])
     assert shown["id"] == METER
     assert shown[FREQUENCY]["value"] == 7.0
     assert shown["https://smartdatamodels.org/dataModel.Energy/refDevice"]["type"] == "Relationship"

@@ -211,7 +211,6 @@ def _damaged_bus(line: Line) -> Finding:
     """It knows no terminators: what cures an RS-485 line is no cause here."""
     asked = [u for u in line.units if u.trials and not is_silent(u)]
     every = [t for u in asked for t in u.trials]
-    stray = _stray(line)
     return found(
         "bus.mbus-damaged",
         line.link,
@@ -219,7 +218,7 @@ def _damaged_bus(line: Line) -> Finding:
         damaged=sum(_lost(t) for t in every),
         tries=len(every),
         devices=_names(asked),
-        stray=f", and {stray} stray bytes at rest" if stray else "",
+        stray=_stray_text(line),
     )
 
 
@@ -241,10 +240,9 @@ def _noise(line: Line) -> Finding | None:
         heard if any(answers(u) for u in heard) else []
     )  # nobody sound: more likely the settings
     hit = [u for u in asked if any(_lost(t) for t in u.trials + u.long)]
-    stray = _stray(line)
     damage = any(t.outcome == "damaged" for u in hit for t in u.trials + u.long)
     alone = len(asked) == 1 and damage and not bus_unit.proof_of_two(hit[0])
-    if len(hit) < 2 and stray < _STRAY and not alone:
+    if len(hit) < 2 and _stray(line) < _STRAY and not alone:
         return None
     if line.kind in _MBUS:
         return _damaged_bus(line)
@@ -253,7 +251,7 @@ def _noise(line: Line) -> Finding | None:
     growth = ""
     if long:
         growth = f": {_share(short)} % of short answers, {_share(long)} % of long ones"
-    said = f", and {stray} stray bytes at rest" if stray else ""
+    said = _stray_text(line)
     if line.framing_errors or line.parity_errors:
         said += f"; the kernel counted {line.framing_errors} framing and {line.parity_errors} parity errors"
     every = short + long
@@ -274,6 +272,11 @@ def _share(trials: Sequence[Trial]) -> int:
 def _stray(line: Line) -> int:
     """Bytes at rest that are no breaks; breaks between requests count among the breaks at rest."""
     return max(0, line.idle_bytes - line.idle_zeros)
+
+
+def _stray_text(line: Line) -> str:
+    stray = _stray(line)
+    return f", and {stray} stray bytes at rest" if stray else ""
 
 
 def _lost(trial: Trial) -> bool:

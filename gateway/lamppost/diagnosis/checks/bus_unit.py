@@ -77,13 +77,7 @@ def proof_of_two(unit: Unit) -> str:
 def modbus(unit: Unit, line: Line, *, noisy: bool) -> Iterator[Finding]:
     """A unit of which something sound was heard."""
     if unit.other_model:
-        yield found(
-            "sensors.other-model",
-            unit.device,
-            device=unit.device,
-            model=unit.model,
-            known=unit.other_model,
-        )
+        yield _other_model(unit)
         return
     if proof := proof_of_two(unit):
         yield found(
@@ -239,13 +233,7 @@ def talking(unit: Unit, line: Line) -> Iterator[Finding]:
     """A device on a UART of its own."""
     shown = f"{unit.seconds:.1f}"
     if unit.other_model:
-        yield found(
-            "sensors.other-model",
-            unit.device,
-            device=unit.device,
-            model=unit.model,
-            known=unit.other_model,
-        )
+        yield _other_model(unit)
     elif any(trial.outcome in _HEARD for trial in unit.swept):
         yield other_settings(unit, line)
     elif unit.trials and all(trial.outcome == "silent" for trial in unit.trials):
@@ -261,14 +249,8 @@ def talking(unit: Unit, line: Line) -> Iterator[Finding]:
             model=unit.model,
         )
     elif any(trial.outcome not in _HEARD for trial in unit.trials):
-        yield found(
-            "sensors.stream-damaged",
-            unit.device,
-            link=line.link,
-            device=unit.device,
-            damaged=sum(trial.outcome not in _HEARD for trial in unit.trials),
-            tries=len(unit.trials),
-        )
+        damaged = sum(trial.outcome not in _HEARD for trial in unit.trials)
+        yield _partly_damaged(unit, line, damaged, len(unit.trials))
     elif unit.period and not unit.bytes:
         yield found(
             "sensors.stream-silent",
@@ -288,11 +270,25 @@ def talking(unit: Unit, line: Line) -> Iterator[Finding]:
             model=unit.model,
         )
     elif unit.bad_frames:
-        yield found(
-            "sensors.stream-damaged",
-            unit.device,
-            link=line.link,
-            device=unit.device,
-            damaged=unit.bad_frames,
-            tries=unit.frames + unit.bad_frames,
-        )
+        yield _partly_damaged(unit, line, unit.bad_frames, unit.frames + unit.bad_frames)
+
+
+def _other_model(unit: Unit) -> Finding:
+    return found(
+        "sensors.other-model",
+        unit.device,
+        device=unit.device,
+        model=unit.model,
+        known=unit.other_model,
+    )
+
+
+def _partly_damaged(unit: Unit, line: Line, damaged: int, tries: int) -> Finding:
+    return found(
+        "sensors.stream-damaged",
+        unit.device,
+        link=line.link,
+        device=unit.device,
+        damaged=damaged,
+        tries=tries,
+    )
