@@ -35,6 +35,11 @@ def test_where_neighbours_are_damaged_too_it_is_the_line() -> None:
     assert named(seen) == ["bus.silent-unit", "bus.noisy-line"]
 
 
+def test_one_clean_neighbour_does_not_make_the_others_two() -> None:
+    seen = line(unit(1, *[DAMAGED] * 8), unit(2, GOOD, DAMAGED, GOOD), unit(3, *[GOOD] * 3))
+    assert named(seen) == ["bus.noisy-line"]
+
+
 def test_where_nobody_is_sound_it_may_be_the_speed() -> None:
     assert set(named(line(unit(1, *[DAMAGED] * 3), unit(2, *[DAMAGED] * 3)))) == {
         "bus.speed-suspect"
